@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory: aligned blocks, and what the operating system says of its use. */
+#ifndef EASEL_BASE_MEM_H
+#define EASEL_BASE_MEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* A block aligned to 64 bytes, its content undefined; large ones ask for huge
+ * pages. NULL when there is no memory. Free with mem_free. */
+void *mem_alloc(size_t size_bytes);
+void mem_free(void *p);
+
+/* Peak resident set of this process, bytes; 0 where it cannot be read. */
+uint64_t mem_peak_bytes(void);
+
+/* Memory that can be had now without swapping (MemAvailable, and the cgroup's
+ * limit where there is one), bytes; UINT64_MAX where it cannot be read. */
+uint64_t mem_available_bytes(void);
+
+#endif

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* Qwen3 (and any decoder-only transformer of its shape: RMSNorm, GQA, per-head
+ * norms of q and k, half-split RoPE, SwiGLU, no bias), used twice: as the text
+ * encoder, whose hidden states condition the picture, and as the language model
+ * that it is, to enhance prompts.
+ * Source: transformers, models/qwen3/modeling_qwen3.py. */
+#ifndef EASEL_MODELS_TEXT_ENCODER_H
+#define EASEL_MODELS_TEXT_ENCODER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "kernels/backend.h"
+#include "models/progress.h"
+
+struct text_encoder;
+
+struct text_encoder_info {
+    size_t n_layers, hidden, n_heads, n_kv_heads, head_dim, mlp, vocab;
+    bool has_head; /* its weights end in a usable output head (tied or own) */
+    uint64_t n_params, weight_bytes;
+};
+
+/* dir: text_encoder/ with config.json and model*.safetensors. Tensors may be named
+ * with or without the prefix "model.". The final norm, the blocks after the last
+ * one asked for and the head may be absent: then only what needs them fails. */
+NODISCARD enum err text_encoder_open(struct backend *be, const char *dir,
+                                     struct text_encoder **out, struct errmsg *em);
+void text_encoder_close(struct text_encoder *te);
+struct text_encoder_info text_encoder_info(const struct text_encoder *te);
+/* Give the mapped weights' resident pages back to the system; still usable. */
+void text_encoder_release_pages(const struct text_encoder *te);
+
+/* Hidden states of the given layers (transformers' numbering: 0 is the token
+ * embedding, i the output of block i; before any final norm), concatenated along
+ * the channel: out [n, n_layers * hidden], host memory, float32.
+ * ids: n tokens, of which the first n_valid are no padding (0 < n_valid <= n).
+ * A padded position is a query but never a key, not even its own.
+ * ERR_USAGE: an id or layer out of range. ERR_CANCELLED. */
+NODISCARD enum err text_encoder_hidden_states(struct text_encoder *te, const int32_t *ids,
+                                              size_t n, size_t n_valid, const size_t *layers,
+                                              size_t n_layers, float *out,
+                                              const struct progress *progress,
+                                              struct errmsg *em);
+
+struct generate_options {
+    size_t max_new_tokens;
+    float temperature;        /* 0: greedy */
+    uint64_t seed;            /* of the sampling; the same seed gives the same text */
+    const int32_t *stop_ids;  /* generation ends before any of these is emitted */
+    size_t n_stop_ids;
+};
+
+/* Continue the prompt ids as a language model with a KV cache. *out is malloc'ed
+ * (caller frees): the new tokens only, without the stop token.
+ * ERR_UNSUPPORTED: the model has no usable output head. ERR_CANCELLED. */
+NODISCARD enum err text_encoder_generate(struct text_encoder *te, const int32_t *ids, size_t n,
+                                         const struct generate_options *opts, int32_t **out,
+                                         size_t *n_out, const struct progress *progress,
+                                         struct errmsg *em);
+
+#endif

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* base/: errors, buffers, files, the thread pool, number formats. */
+#include "test.h"
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/cpu.h"
+#include "base/dtype.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/size.h"
+
+static void test_err_prefix(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    assert_int_equal(err_set(&em, ERR_IO, "disk %d", 7), ERR_IO);
+    assert_int_equal(err_prefix(&em, ERR_IO, "saving"), ERR_IO);
+    assert_string_equal(em.text, "saving: disk 7");
+    assert_int_equal(err_set(NULL, ERR_IO, "nobody listens"), ERR_IO);
+}
+
+static void test_buf_grows_and_terminates(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct buf b = {0};
+    for (int i = 0; i < 1000; i++)
+        assert_ok(buf_printf(&b, &em, "%d,", i));
+    assert_ok(buf_append(&b, "end", 3, &em));
+    assert_int_equal(strlen((char *)b.ptr), b.len);
+    assert_string_equal((char *)b.ptr + b.len - 7, "999,end");
+    assert_int_equal(buf_reserve(&b, SIZE_MAX - 2, &em), ERR_NOMEM);
+    buf_deinit(&b);
+    assert_null(b.ptr);
+}
+
+static void test_sizes_do_not_wrap(void **state)
+{
+    (void)state;
+    size_t out;
+    assert_false(mul_size(SIZE_MAX / 2, 3, &out));
+    assert_false(add_size(SIZE_MAX, 1, &out));
+    assert_true(mul_size(6, 7, &out));
+    assert_int_equal(out, 42);
+    assert_int_equal(div_up(10, 4), 3);
+}
+
+static void test_half_types_convert(void **state)
+{
+    (void)state;
+    assert_true(f32_from_f16(0x3c00) == 1.0f);
+    assert_true(f32_from_f16(0xc000) == -2.0f);
+    assert_true(f32_from_f16(0x0001) == 0x1p-24f);
+    assert_true(f32_from_f16(0x7bff) == 65504.0f);
+    assert_true(isinf(f32_from_f16(0x7c00)) && isnan(f32_from_f16(0x7e00)));
+    /* ties go to the even neighbour */
+    assert_int_equal(bf16_from_f32(1.00390625f), 0x3f80);
+    assert_int_equal(bf16_from_f32(1.01171875f), 0x3f82);
+    assert_true(isnan(f32_from_bf16(bf16_from_f32(NAN))));
+    for (uint32_t h = 0; h < 0x7f80; h++)
+        assert_int_equal(bf16_from_f32(f32_from_bf16((uint16_t)h)), h);
+    uint16_t unaligned[3] = {0, 0x3f80, 0x4000};
+    assert_true(f32_load((char *)unaligned + 2, DTYPE_BF16, 1) == 2.0f);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    char dir[] = "/tmp/easel-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    char *path = path_join(dir, "a");
+    struct buf b = {0};
+    assert_fails(file_read(path, 10, &b, &em), ERR_NOTFOUND, "a: No such file");
+    assert_ok(file_write_atomic(path, "hello", 5, &em));
+    assert_ok(file_read(path, 10, &b, &em));
+    assert_string_equal((char *)b.ptr, "hello");
+    assert_fails(file_read(path, 4, &b, &em), ERR_FORMAT, "too large");
+    assert_int_equal(b.len, 5);
+    assert_fails(file_read(dir, 4, &b, &em), ERR_FORMAT, "not a regular file");
+
+    struct file_map map;
+    assert_ok(file_map_open(&map, path, &em));
+    assert_int_equal(map.len, 5);
+    file_map_release_pages(&map);
+    assert_memory_equal(map.ptr, "hello", 5);
+    file_map_close(&map);
+
+    assert_ok(file_write_atomic(path, "", 0, &em));
+    assert_fails(file_map_open(&map, path, &em), ERR_FORMAT, "is empty");
+
+    char *missing = path_join(dir, "none/a");
+    assert_fails(file_write_atomic(missing, "x", 1, &em), ERR_IO, "cannot write");
+    char *fifo = path_join(dir, "fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_fails(file_map_open(&map, fifo, &em), ERR_FORMAT, "not a regular file");
+    unlink(fifo);
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0); /* no temporary file was left behind */
+    free(fifo);
+    free(missing);
+    free(path);
+    buf_deinit(&b);
+}
+
+struct count_ctx {
+    atomic_size_t hits[1000];
+    atomic_uint worst_worker;
+};
+
+static void count_task(void *arg, size_t task, unsigned worker)
+{
+    struct count_ctx *c = arg;
+    atomic_fetch_add(&c->hits[task], 1);
+    if (worker > atomic_load(&c->worst_worker))
+        atomic_store(&c->worst_worker, worker);
+}
+
+static void test_pool_runs_each_task_once(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    for (unsigned n = 1; n <= 5; n++) {
+        struct pool *p;
+        assert_ok(pool_new(n, &p, &em));
+        assert_int_equal(pool_n_threads(p), n);
+        struct count_ctx *c = calloc(1, sizeof *c);
+        assert_non_null(c);
+        for (int round = 0; round < 200; round++)
+            pool_run(p, (size_t)(round % 7) * 100, count_task, c);
+        size_t sum = 0;
+        for (size_t i = 0; i < 1000; i++)
+            sum += c->hits[i];
+        size_t expected = 0;
+        for (int round = 0; round < 200; round++)
+            expected += (size_t)(round % 7) * 100;
+        assert_int_equal(sum, expected);
+        assert_true(c->worst_worker < n);
+        free(c);
+        pool_free(p);
+    }
+    struct pool *p;
+    assert_fails(pool_new(100000, &p, &em), ERR_USAGE, "threads");
+    pool_free(NULL);
+}
+
+static void test_cpu_levels(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    enum cpu_level level;
+    assert_ok(cpu_level_parse("scalar", &level, &em));
+    assert_int_equal(level, CPU_SCALAR);
+    assert_ok(cpu_level_parse("", &level, &em));
+    assert_int_equal(level, cpu_detect());
+    assert_fails(cpu_level_parse("neon", &level, &em), ERR_USAGE, "scalar, avx2 or avx512");
+}
+
+static void test_memory_is_aligned_and_counted(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n < 100u << 20; n = n * 3 + 1) {
+        char *p = mem_alloc(n);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % 64, 0);
+        if (n)
+            p[n - 1] = 1;
+        mem_free(p);
+    }
+    assert_true(mem_peak_bytes() > 0);
+    assert_true(mem_available_bytes() > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_err_prefix),
+        cmocka_unit_test(test_buf_grows_and_terminates),
+        cmocka_unit_test(test_sizes_do_not_wrap),
+        cmocka_unit_test(test_half_types_convert),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_pool_runs_each_task_once),
+        cmocka_unit_test(test_cpu_levels),
+        cmocka_unit_test(test_memory_is_aligned_and_counted),
+    };
+    return cmocka_run_group_tests_name("base", tests, NULL, NULL);
+}
