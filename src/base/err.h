@@ -26,14 +26,19 @@ struct errmsg {
     char text[512];
 };
 
-/* Write the message and return code, so that callers write
- * `return err_set(em, ERR_FORMAT, ...)`. em may be NULL. */
-enum err err_set(struct errmsg *em, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Write the message; the value is code, so that callers write
+ * `return err_set(em, ERR_FORMAT, "...", ...)`. em may be NULL. A macro, so that
+ * compilers see that the value is not ERR_OK. */
+#define err_set(em, code, ...) (err_write((em), __VA_ARGS__), (code))
+void err_write(struct errmsg *em, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Put "prefix: " in front of the message that is there already. */
-enum err err_prefix(struct errmsg *em, enum err code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Put "prefix: " in front of the message that is there already; the value is code. */
+#define err_prefix(em, code, ...) (err_write_prefix((em), __VA_ARGS__), (code))
+void err_write_prefix(struct errmsg *em, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* The message for a failed allocation of so many bytes. */
-enum err err_nomem(struct errmsg *em, unsigned long long size_bytes);
+#define err_nomem(em, size_bytes)                                                                  \
+    err_set((em), ERR_NOMEM, "out of memory: %llu bytes more were needed",                         \
+            (unsigned long long)(size_bytes))
 
 #endif

@@ -24,8 +24,12 @@ struct text_encoder_info {
 };
 
 /* dir: text_encoder/ with config.json and model*.safetensors. Tensors may be named
- * with or without the prefix "model.". The final norm, the blocks after the last
- * one asked for and the head may be absent: then only what needs them fails. */
+ * with or without the prefix "model." (or "language_model."); the config's model_type
+ * is qwen3, mistral or mistral3 (its text part). The final norm, the blocks after the
+ * last one asked for and the head may be absent: then only what needs them fails.
+ * ERR_NOTFOUND (no such file, a tensor is missing), ERR_FORMAT (a wrong shape),
+ * ERR_UNSUPPORTED (another architecture). Threads: a text encoder never changes once
+ * open, so calls may overlap as far as the backend's do. */
 NODISCARD enum err text_encoder_open(struct backend *be, const char *dir,
                                      struct text_encoder **out, struct errmsg *em);
 void text_encoder_close(struct text_encoder *te);
@@ -38,7 +42,10 @@ void text_encoder_release_pages(const struct text_encoder *te);
  * the channel: out [n, n_layers * hidden], host memory, float32.
  * ids: n tokens, of which the first n_valid are no padding (0 < n_valid <= n).
  * A padded position is a query but never a key, not even its own.
- * ERR_USAGE: an id or layer out of range. ERR_CANCELLED. */
+ * Trap: the last entry of transformers' own list, number n_layers, is after the
+ * final norm; here it is before it, like the others.
+ * ERR_USAGE: an id or layer out of range. ERR_NOTFOUND: the files hold too few
+ * blocks. ERR_FORMAT: the weights hold NaN. ERR_CANCELLED. */
 NODISCARD enum err text_encoder_hidden_states(struct text_encoder *te, const int32_t *ids,
                                               size_t n, size_t n_valid, const size_t *layers,
                                               size_t n_layers, float *out,
@@ -46,8 +53,8 @@ NODISCARD enum err text_encoder_hidden_states(struct text_encoder *te, const int
                                               struct errmsg *em);
 
 struct generate_options {
-    size_t max_new_tokens;
-    float temperature;        /* 0: greedy */
+    size_t max_new_tokens;    /* at least 1 */
+    float temperature;        /* 0: greedy; else finite and positive */
     uint64_t seed;            /* of the sampling; the same seed gives the same text */
     const int32_t *stop_ids;  /* generation ends before any of these is emitted */
     size_t n_stop_ids;
@@ -55,7 +62,8 @@ struct generate_options {
 
 /* Continue the prompt ids as a language model with a KV cache. *out is malloc'ed
  * (caller frees): the new tokens only, without the stop token.
- * ERR_UNSUPPORTED: the model has no usable output head. ERR_CANCELLED. */
+ * ERR_UNSUPPORTED: the model has no usable output head. ERR_USAGE, ERR_FORMAT and
+ * ERR_CANCELLED as above. */
 NODISCARD enum err text_encoder_generate(struct text_encoder *te, const int32_t *ids, size_t n,
                                          const struct generate_options *opts, int32_t **out,
                                          size_t *n_out, const struct progress *progress,

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* libeasel: pictures from text with open FLUX.2 models, on your own machine.
+ *
+ *     struct easel_model *model = NULL;
+ *     struct easel_picture *picture = NULL;
+ *     struct easel_error error;
+ *     struct easel_draw_options options;
+ *     easel_draw_defaults(&options);
+ *     options.prompt = "a red apple on a blue background";
+ *     if (easel_model_open(NULL, NULL, &model, &error) ||
+ *         easel_draw(model, &options, &picture, &error) ||
+ *         easel_picture_save(picture, "apple.png", NULL, &error))
+ *         fprintf(stderr, "%s\n", error.message);
+ *     easel_picture_free(picture);
+ *     easel_model_close(model);
+ *
+ * Every function that can fail returns an easel_status and, where it is not
+ * EASEL_OK, fills *error (which may be NULL) with one line for a human. Nothing is
+ * printed and there is no global state: any number of models may be open, in any
+ * threads. One model draws one picture at a time; calls from several threads wait
+ * for each other.
+ *
+ * A picture is a function of its inputs: the same model, prompt, size, seed,
+ * references, steps and processor level give the same bytes, whatever the number
+ * of threads. */
+#ifndef EASEL_H
+#define EASEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define EASEL_API __attribute__((visibility("default")))
+#else
+#define EASEL_API
+#endif
+
+enum easel_status {
+    EASEL_OK = 0,
+    EASEL_USAGE,       /* an argument is out of range or contradictory */
+    EASEL_NOMEM,       /* too little memory */
+    EASEL_IO,          /* a file could not be read or written */
+    EASEL_NOTFOUND,    /* no such model or file */
+    EASEL_FORMAT,      /* a file is damaged or is not what it claims to be */
+    EASEL_UNSUPPORTED, /* well formed, but not something this program can run */
+    EASEL_CANCELLED,   /* the progress callback asked to stop */
+    EASEL_DEVICE       /* an accelerator failed */
+};
+
+struct easel_error {
+    char message[512];
+};
+
+EASEL_API const char *easel_version(void);
+
+/* ---- Models ---------------------------------------------------------------- */
+
+struct easel_model;
+
+struct easel_model_options {
+    unsigned n_threads; /* 0: one for each processor that the process may use */
+    const char *cpu;    /* "scalar", "avx2", "avx512"; NULL: the best this machine has */
+    /* Single files in the layout of Black Forest Labs, in place of the model's own
+     * transformer and autoencoder; NULL: the model's own. */
+    const char *transformer_file;
+    const char *autoencoder_file;
+};
+EASEL_API void easel_model_defaults(struct easel_model_options *options);
+
+/* name: a directory in the diffusers layout, or the name of an installed model (see
+ * easel_model_list); NULL or "": the embedded one. Weights are mapped, not read, so
+ * this is quick. options NULL: the defaults. *out: the caller closes it. */
+EASEL_API enum easel_status easel_model_open(const char *name,
+                                             const struct easel_model_options *options,
+                                             struct easel_model **out,
+                                             struct easel_error *error);
+EASEL_API void easel_model_close(struct easel_model *model);
+
+struct easel_part_info {
+    const char *name;     /* "transformer", "text encoder", "autoencoder" */
+    const char *summary;  /* its shape in words */
+    uint64_t n_params;
+    uint64_t weight_bytes;
+};
+
+struct easel_model_info {
+    const char *name, *path, *licence, *description; /* "" where unknown */
+    const char *architecture;
+    struct easel_part_info parts[3];
+    unsigned n_parts;
+    unsigned steps;         /* default number of steps */
+    double guidance;        /* default guidance */
+    int uses_cfg;           /* classifier-free guidance: two passes a step */
+    int can_enhance;        /* the text encoder has an output head */
+    uint64_t native_pixels; /* drawn at this area, then enlarged; 0: at the asked size */
+    unsigned max_tokens;    /* longer prompts are cut */
+    uint64_t memory_bytes;  /* for a picture of 1024x768: mapped weights and workspace */
+    const char *cpu;        /* processor level in use */
+    unsigned n_threads;
+};
+/* Borrowed from the model. */
+EASEL_API const struct easel_model_info *easel_model_info(const struct easel_model *model);
+
+/* Calls fn for every installed model: folders of $EASEL_MODELS, the user's and the
+ * system's model folders. An entry that cannot be opened has error != NULL. */
+EASEL_API enum easel_status easel_model_list(
+    void (*fn)(void *user, const char *name, const char *path, const char *error), void *user,
+    struct easel_error *error);
+
+/* Write a model of a known shape with random weights, for timing: "klein-4b",
+ * "klein-base-4b", "klein-9b", "klein-base-9b", "dev" (transformer and autoencoder
+ * only) or "nano". dir must not exist. The tokenizer is that of the embedded model. */
+EASEL_API enum easel_status easel_model_write_random(
+    const char *shape, const char *dir, int (*on_progress)(void *user, double fraction),
+    void *user, struct easel_error *error);
+/* The known shapes, NULL-terminated. */
+EASEL_API const char *const *easel_model_shapes(void);
+
+/* ---- Drawing --------------------------------------------------------------- */
+
+enum easel_stage {
+    EASEL_STAGE_ENHANCE,    /* rewriting the prompt */
+    EASEL_STAGE_TEXT,       /* encoding the prompt */
+    EASEL_STAGE_REFERENCES, /* encoding the reference pictures */
+    EASEL_STAGE_DENOISE,    /* the steps */
+    EASEL_STAGE_DECODE,     /* latent to pixels */
+    EASEL_N_STAGES
+};
+EASEL_API const char *easel_stage_name(enum easel_stage stage);
+
+struct easel_progress {
+    enum easel_stage stage;
+    unsigned step, n_steps; /* during EASEL_STAGE_DENOISE: step 1 … n_steps */
+    double fraction;        /* of the whole work, 0 … 1, by arithmetic still to do */
+    /* After each step, when previews were asked for; otherwise NULL. Valid during the
+     * call: preview_width * preview_height * 3 bytes of RGB. */
+    const uint8_t *preview_rgb;
+    unsigned preview_width, preview_height;
+};
+
+/* A reference picture: a JPEG, PNG or WebP file's bytes, borrowed. */
+struct easel_reference {
+    const void *bytes;
+    size_t len;
+    const char *name; /* for messages; may be NULL */
+};
+
+#define EASEL_SEED_RANDOM (-1)
+#define EASEL_REFERENCES_MAX 10
+
+struct easel_draw_options {
+    const char *prompt;     /* UTF-8, required */
+    unsigned width, height; /* 256 … 1440; 0: from the first reference, else 1024x768 */
+    int64_t seed;           /* 0 … 4294967295, or EASEL_SEED_RANDOM */
+    unsigned steps;         /* 0: the model's */
+    double guidance;        /* negative: the model's */
+    int enhance;            /* rewrite the prompt first */
+    int previews;           /* give a preview after each step */
+    const struct easel_reference *references;
+    unsigned n_references;  /* at most EASEL_REFERENCES_MAX */
+    /* Called often (many times a step); a value other than 0 stops the drawing. */
+    int (*on_progress)(void *user, const struct easel_progress *progress);
+    void *user;
+};
+EASEL_API void easel_draw_defaults(struct easel_draw_options *options);
+
+struct easel_picture {
+    unsigned width, height;
+    uint8_t *rgb; /* height * width * 3, sRGB */
+    unsigned drawn_width, drawn_height; /* before enlarging or cropping to the asked size */
+    int64_t seed;
+    unsigned steps;
+    double guidance;
+    char *prompt;          /* as asked */
+    char *enhanced_prompt; /* as drawn when it was enhanced, else NULL */
+    char *model;
+    unsigned n_references;
+    unsigned n_tokens;         /* of the prompt as drawn, template included */
+    unsigned n_tokens_dropped; /* that did not fit and were cut */
+    double seconds[EASEL_N_STAGES];
+    double seconds_total;
+    uint64_t peak_memory_bytes; /* of the process so far */
+};
+
+/* *out: the caller frees it with easel_picture_free. */
+EASEL_API enum easel_status easel_draw(struct easel_model *model,
+                                       const struct easel_draw_options *options,
+                                       struct easel_picture **out, struct easel_error *error);
+EASEL_API void easel_picture_free(struct easel_picture *picture);
+
+/* The prompt rewritten by the model's text encoder; free with easel_free. */
+EASEL_API enum easel_status easel_enhance(struct easel_model *model, const char *prompt,
+                                          unsigned n_references, int64_t seed, char **out,
+                                          struct easel_error *error);
+
+/* ---- Files ----------------------------------------------------------------- */
+
+/* format: "png", "jpeg" or "webp". The parameters go into the file's metadata.
+ * *bytes: free with easel_free. */
+EASEL_API enum easel_status easel_picture_encode(const struct easel_picture *picture,
+                                                 const char *format, void **bytes, size_t *len,
+                                                 struct easel_error *error);
+/* Written whole or not at all. format NULL: by the path's ending. */
+EASEL_API enum easel_status easel_picture_save(const struct easel_picture *picture,
+                                               const char *path, const char *format,
+                                               struct easel_error *error);
+/* The format that a path's ending means ("png", "jpeg", "webp"), or NULL. */
+EASEL_API const char *easel_format_of_path(const char *path);
+
+/* Calls fn for each parameter that a picture file carries (prompt, seed, …).
+ * width, height: of the picture, may be NULL. */
+EASEL_API enum easel_status easel_metadata_read(
+    const void *bytes, size_t len, void (*fn)(void *user, const char *key, const char *value),
+    void *user, unsigned *width, unsigned *height, struct easel_error *error);
+
+/* A file of at most max_bytes ("-": standard input). *bytes: NUL-terminated for
+ * convenience, free with easel_free. */
+EASEL_API enum easel_status easel_file_read(const char *path, size_t max_bytes, void **bytes,
+                                            size_t *len, struct easel_error *error);
+EASEL_API void easel_free(void *p);
+
+/* ---- Terminals ------------------------------------------------------------- */
+
+enum easel_terminal { EASEL_TERMINAL_NONE, EASEL_TERMINAL_KITTY, EASEL_TERMINAL_ITERM2,
+                      EASEL_TERMINAL_SIXEL };
+/* What the environment says the terminal can show. */
+EASEL_API enum easel_terminal easel_terminal_guess(void);
+/* The bytes that show a picture at the cursor; free with easel_free. */
+EASEL_API enum easel_status easel_terminal_picture(enum easel_terminal terminal,
+                                                   const uint8_t *rgb, unsigned width,
+                                                   unsigned height, void **bytes, size_t *len,
+                                                   struct easel_error *error);
+
+/* ---- Measuring ------------------------------------------------------------- */
+
+struct easel_bench_row {
+    const char *operation, *shape;
+    double ms;
+    double gflops;          /* 0 where memory bound */
+    double share_of_peak;   /* of the FMA peak measured in the same run, 0 … 1 */
+    double gbytes_per_s;    /* 0 where compute bound */
+};
+/* Time the kernels on the shapes of klein-4B and of the embedded model. peak: of this
+ * processor's own fused multiply-adds, in GFLOP/s, given before the first row. */
+EASEL_API enum easel_status easel_bench_kernels(
+    const struct easel_model_options *options,
+    void (*fn)(void *user, double peak_gflops, const struct easel_bench_row *row), void *user,
+    struct easel_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/progress.h"
+
+static const char help[] =
+    "Usage: easel bench kernels [--threads N] [--json]\n"
+    "       easel bench model MODEL [-s WxH] [--steps N] [-i PICTURE] [--threads N] [--json]\n"
+    "\n"
+    "  kernels  GFLOP/s of each kernel on the shapes of klein-4B and of the embedded\n"
+    "           model, and the share of this processor's own peak, measured in the\n"
+    "           same run\n"
+    "  model    seconds of each stage of one picture (default size: 256x256)\n"
+    "\n"
+    "Examples:\n"
+    "  easel bench kernels\n"
+    "  EASEL_CPU=avx2 easel bench kernels --json\n"
+    "  easel bench model nano -s 1024x768\n";
+
+struct bench_command {
+    struct easel_model_options model;
+    struct easel_draw_options draw;
+    struct easel_reference reference;
+    bool json;
+    json_t *rows;
+    double peak_gflops;
+};
+
+enum { OPT_STEPS = 256, OPT_THREADS, OPT_JSON };
+
+static const struct option long_options[] = {
+    {"size", required_argument, NULL, 's'},
+    {"image", required_argument, NULL, 'i'},
+    {"help", no_argument, NULL, 'h'},
+    {"steps", required_argument, NULL, OPT_STEPS},
+    {"threads", required_argument, NULL, OPT_THREADS},
+    {"json", no_argument, NULL, OPT_JSON},
+    {NULL, 0, NULL, 0},
+};
+
+static int parse_option(struct bench_command *c, int option, const char *arg)
+{
+    struct easel_error error;
+    int64_t v = 0;
+    void *bytes = NULL;
+    switch (option) {
+    case 's':
+        if (!cli_parse_size(arg, &c->draw.width, &c->draw.height))
+            return cli_usage("bench", "a size is WIDTHxHEIGHT, such as 256x256; not \"%s\"", arg);
+        return 0;
+    case 'i': {
+        enum easel_status rc =
+            easel_file_read(arg, (size_t)256 << 20, &bytes, &c->reference.len, &error);
+        if (rc)
+            return cli_failed(rc, &error);
+        c->reference.bytes = bytes;
+        c->reference.name = arg;
+        return 0;
+    }
+    case OPT_STEPS:
+        if (!cli_parse_int(arg, 1, 1000, &v))
+            return cli_usage("bench", "the steps must be from 1 to 1000, not \"%s\"", arg);
+        c->draw.steps = (unsigned)v;
+        return 0;
+    case OPT_THREADS:
+        if (!cli_parse_int(arg, 1, 256, &v))
+            return cli_usage("bench", "the threads must be from 1 to 256, not \"%s\"", arg);
+        c->model.n_threads = (unsigned)v;
+        return 0;
+    default:
+        c->json = true;
+        return 0;
+    }
+}
+
+static void on_row(void *user, double peak_gflops, const struct easel_bench_row *row)
+{
+    struct bench_command *c = user;
+    c->peak_gflops = peak_gflops;
+    if (!row) {
+        if (!c->json)
+            printf("FMA peak of this processor: %.0f GFLOP/s\n\n%-12s %-34s %10s %10s %9s\n",
+                   peak_gflops, "operation", "shape", "ms", "GFLOP/s", "of peak");
+        return;
+    }
+    if (c->json) {
+        json_array_append_new(
+            c->rows, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f}", "operation", row->operation,
+                               "shape", row->shape, "ms", row->ms, "gflops", row->gflops,
+                               "share_of_peak", row->share_of_peak, "gbytes_per_s",
+                               row->gbytes_per_s));
+        return;
+    }
+    printf("%-12s %-34s %10.3f ", row->operation, row->shape, row->ms);
+    if (row->gbytes_per_s > 0)
+        printf("%10s %6.1f GB/s\n", "", row->gbytes_per_s);
+    else
+        printf("%10.1f %7.0f %%\n", row->gflops, 100 * row->share_of_peak);
+    fflush(stdout);
+}
+
+static int bench_kernels(struct bench_command *c)
+{
+    struct easel_error error;
+    c->rows = json_array();
+    enum easel_status status = easel_bench_kernels(&c->model, on_row, c, &error);
+    if (!status && c->json) {
+        json_t *o = json_pack("{s:f, s:O}", "peak_gflops", c->peak_gflops, "rows", c->rows);
+        json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        putchar('\n');
+        json_decref(o);
+    }
+    json_decref(c->rows);
+    return status ? cli_failed(status, &error) : 0;
+}
+
+static int on_progress(void *user, const struct easel_progress *p)
+{
+    progress_view_update(user, p);
+    return cli_interrupted();
+}
+
+static void print_picture(const struct bench_command *c, const struct easel_model_info *info,
+                          const struct easel_picture *p)
+{
+    char memory[32];
+    if (c->json) {
+        json_t *seconds = json_object();
+        for (int i = 0; i < EASEL_N_STAGES; i++)
+            json_object_set_new(seconds, easel_stage_name((enum easel_stage)i),
+                                json_real(p->seconds[i]));
+        json_t *o = json_pack(
+            "{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:o, s:f, s:f, s:I}", "model", info->name, "cpu",
+            info->cpu, "threads", (int)info->n_threads, "width", (int)p->width, "height",
+            (int)p->height, "steps", (int)p->steps, "seconds_per_step",
+            p->seconds[EASEL_STAGE_DENOISE] / p->steps, "seconds", seconds, "seconds_total",
+            p->seconds_total, "guidance", p->guidance, "peak_memory_bytes",
+            (json_int_t)p->peak_memory_bytes);
+        json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        putchar('\n');
+        json_decref(o);
+        return;
+    }
+    printf("%s, %ux%u, %u steps, %s kernels, %u threads\n\n", info->name, p->width, p->height,
+           p->steps, info->cpu, info->n_threads);
+    for (int i = 0; i < EASEL_N_STAGES; i++)
+        if (p->seconds[i] > 0)
+            printf("%-16s %10.3f s\n", easel_stage_name((enum easel_stage)i), p->seconds[i]);
+    printf("%-16s %10.3f s\n", "a step", p->seconds[EASEL_STAGE_DENOISE] / p->steps);
+    printf("%-16s %10.3f s\n", "total", p->seconds_total);
+    printf("%-16s %10s\n", "peak memory", cli_bytes(p->peak_memory_bytes, memory, sizeof memory));
+}
+
+static int bench_model(struct bench_command *c, const char *name)
+{
+    struct easel_error error;
+    struct easel_model *model = NULL;
+    struct easel_picture *picture = NULL;
+    struct progress_view view;
+    enum easel_status status = easel_model_open(name, &c->model, &model, &error);
+    if (!status) {
+        cli_catch_interrupts();
+        progress_view_init(&view, c->json, false);
+        progress_view_start(&view);
+        c->draw.prompt = "a red apple on a blue background";
+        c->draw.seed = 1;
+        c->draw.on_progress = on_progress;
+        c->draw.user = &view;
+        if (c->reference.bytes) {
+            c->draw.references = &c->reference;
+            c->draw.n_references = 1;
+        }
+        status = easel_draw(model, &c->draw, &picture, &error);
+        progress_view_end(&view);
+    }
+    if (!status)
+        print_picture(c, easel_model_info(model), picture);
+    easel_picture_free(picture);
+    easel_model_close(model);
+    return status ? cli_failed(status, &error) : 0;
+}
+
+static int run(struct bench_command *c, int argc, char **argv)
+{
+    int option;
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "s:i:h", long_options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (option == '?')
+            return cli_usage("bench", "%s is not an option, or lacks its value", argv[optind - 1]);
+        int rc = parse_option(c, option, optarg);
+        if (rc)
+            return rc;
+    }
+    if (argc - optind == 1 && !strcmp(argv[optind], "kernels"))
+        return bench_kernels(c);
+    if (argc - optind == 2 && !strcmp(argv[optind], "model"))
+        return bench_model(c, argv[optind + 1]);
+    return cli_usage("bench", "say kernels, or model MODEL");
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    struct bench_command c = {0};
+    easel_model_defaults(&c.model);
+    easel_draw_defaults(&c.draw);
+    c.draw.width = c.draw.height = 256;
+    c.model.cpu = getenv("EASEL_CPU");
+    int rc = run(&c, argc, argv);
+    easel_free((void *)(uintptr_t)c.reference.bytes);
+    return rc;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void print_error(const char *fmt, va_list ap)
+{
+    fputs("easel: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+}
+
+void cli_error(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    print_error(fmt, ap);
+    va_end(ap);
+}
+
+int cli_usage(const char *command, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    print_error(fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "Try: easel %s%s--help\n", command, *command ? " " : "");
+    return EXIT_USAGE;
+}
+
+int cli_failed(enum easel_status status, const struct easel_error *error)
+{
+    if (status == EASEL_CANCELLED) {
+        cli_error("stopped; nothing was written");
+        return EXIT_INTERRUPTED;
+    }
+    cli_error("%s", error->message);
+    return status == EASEL_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}
+
+bool cli_parse_int(const char *text, int64_t min, int64_t max, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || v < min || v > max || strspn(text, " \t\n"))
+        return false;
+    *out = v;
+    return true;
+}
+
+bool cli_parse_double(const char *text, double min, double max, double *out)
+{
+    char *end;
+    errno = 0;
+    double v = strtod(text, &end);
+    if (errno || end == text || *end || !(v >= min && v <= max) || strspn(text, " \t\n"))
+        return false;
+    *out = v;
+    return true;
+}
+
+bool cli_parse_size(const char *text, unsigned *width, unsigned *height)
+{
+    char part[16];
+    int64_t w, h;
+    size_t n = strcspn(text, "xX");
+    if (!text[n] || n >= sizeof part)
+        return false;
+    memcpy(part, text, n);
+    part[n] = '\0';
+    if (!cli_parse_int(part, 1, 1 << 20, &w) || !cli_parse_int(text + n + 1, 1, 1 << 20, &h))
+        return false;
+    *width = (unsigned)w;
+    *height = (unsigned)h;
+    return true;
+}
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+void cli_catch_interrupts(void)
+{
+    /* SA_RESETHAND: a second Ctrl-C acts as if nobody had caught the first */
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&sa.sa_mask);
+    sigaction(SIGINT, &sa, NULL);
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+bool cli_interrupted(void)
+{
+    return interrupted;
+}
+
+const char *cli_duration(double seconds, char *buf, size_t size)
+{
+    if (seconds < 9.95) {
+        snprintf(buf, size, "%.1f s", seconds);
+        return buf;
+    }
+    unsigned long s = (unsigned long)lround(seconds);
+    if (s < 60)
+        snprintf(buf, size, "%lu s", s);
+    else if (s < 3600)
+        snprintf(buf, size, "%lu min %02lu s", s / 60, s % 60);
+    else
+        snprintf(buf, size, "%lu h %02lu min", s / 3600, s / 60 % 60);
+    return buf;
+}
+
+const char *cli_bytes(uint64_t bytes, char *buf, size_t size)
+{
+    if (bytes < 1000000000)
+        snprintf(buf, size, "%.0f MB", (double)bytes / 1e6);
+    else
+        snprintf(buf, size, "%.1f GB", (double)bytes / 1e9);
+    return buf;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line: parse arguments, call libeasel, print. It uses easel.h and
+ * nothing else of the house. */
+#ifndef EASEL_CLI_CLI_H
+#define EASEL_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "easel.h"
+
+/* What main returns. */
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+/* One command: argv[0] is its own name. */
+int cmd_draw(int argc, char **argv);
+int cmd_show(int argc, char **argv);
+int cmd_model(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+
+/* "easel: " and the line, on standard error. */
+void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* The same, then a hint at `easel COMMAND --help`; returns EXIT_USAGE. */
+int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Print the library's error; returns the exit code that goes with it. */
+int cli_failed(enum easel_status status, const struct easel_error *error);
+
+/* A whole decimal number in min … max; false otherwise. */
+bool cli_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);
+bool cli_parse_double(const char *text, double min, double max, double *out);
+/* "1024x768"; any positive numbers. */
+bool cli_parse_size(const char *text, unsigned *width, unsigned *height);
+
+/* Ctrl-C and SIGTERM: the first asks to stop, the second ends the program. */
+void cli_catch_interrupts(void);
+bool cli_interrupted(void);
+
+/* "12 s", "3 min 20 s"; "7.8 GB". Into buf, returned. */
+const char *cli_duration(double seconds, char *buf, size_t size);
+const char *cli_bytes(uint64_t bytes, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* How a drawing shows that it gets on: a bar on a terminal, plain lines elsewhere,
+ * and the picture as it forms where the terminal can show one. */
+#ifndef EASEL_CLI_PROGRESS_H
+#define EASEL_CLI_PROGRESS_H
+
+#include <stdbool.h>
+
+#include "easel.h"
+
+struct progress_view {
+    bool quiet;
+    bool is_terminal;
+    enum easel_terminal graphics; /* for previews; EASEL_TERMINAL_NONE: none */
+    double started_s, drawn_s;
+    int last_stage;
+    unsigned last_step;
+    bool line_is_open;
+};
+
+void progress_view_init(struct progress_view *v, bool quiet, bool preview);
+/* A new picture begins. */
+void progress_view_start(struct progress_view *v);
+void progress_view_update(struct progress_view *v, const struct easel_progress *p);
+/* Clear the bar, so that other lines can follow. */
+void progress_view_end(struct progress_view *v);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/* Exponentials over simd_more_avx2.h or simd_more_avx512.h, included after one of them.
+ * Within 1.5 units in the last place. */
+#ifndef EASEL_KERNELS_CPU_SIMD_MATH_H
+#define EASEL_KERNELS_CPU_SIMD_MATH_H
+
+/* 2^x for x <= 0, as a softmax needs it: 0 below -126.5, so for -inf; NaN stays. */
+static inline vec vec_exp2_neg(vec x)
+{
+    x = vec_max(vec_set1(-127.0f), x);
+    vec n = vec_round(x);
+    vec f = vec_sub(x, n); /* exact; in [-0.5, 0.5] */
+    /* minimax, relative error 1.9e-9 */
+    vec p = vec_set1(1.53458121587e-4f);
+    p = vec_fma(p, f, vec_set1(1.33999312095e-3f));
+    p = vec_fma(p, f, vec_set1(9.61848895652e-3f));
+    p = vec_fma(p, f, vec_set1(5.550328777e-2f));
+    p = vec_fma(p, f, vec_set1(2.40226468906e-1f));
+    p = vec_fma(p, f, vec_set1(6.93147205737e-1f));
+    p = vec_fma(p, f, vec_set1(1.0f));
+    return vec_scale_down(p, n);
+}
+
+/* e^x for every x: inf, 0 and subnormals where they belong; NaN stays. */
+static inline vec vec_exp(vec x)
+{
+    x = vec_max(vec_set1(-110.0f), vec_min(vec_set1(100.0f), x));
+    vec n = vec_round(vec_mul(x, vec_set1(1.44269504089f)));
+    /* ln 2 in two parts, the first short enough that n times it is exact */
+    vec f = vec_fnma(n, vec_set1(0x1.62e400p-1f), x);
+    f = vec_fnma(n, vec_set1(0x1.7f7d1cp-20f), f);
+    vec p = vec_set1(1.38368461346e-3f);
+    p = vec_fma(p, f, vec_set1(8.3748157983e-3f));
+    p = vec_fma(p, f, vec_set1(4.16682255669e-2f));
+    p = vec_fma(p, f, vec_set1(1.66664201699e-1f));
+    p = vec_fma(p, f, vec_set1(4.99999920798e-1f));
+    p = vec_fma(p, f, vec_set1(1.0f));
+    p = vec_fma(p, f, vec_set1(1.0f));
+    return vec_scale_any(p, n);
+}
+
+static inline vec vec_silu(vec x)
+{
+    return vec_div(x, vec_add(vec_set1(1.0f), vec_exp(vec_sub(vec_set1(0.0f), x))));
+}
+
+#endif

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening a model: every part is opened and checked against the others before
+ * anything is drawn, so that a wrong file is told at once. */
+#include "pipeline/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "base/size.h"
+#include "pipeline/pipeline_impl.h"
+#include "pipeline/prompt.h"
+
+/* What diffusers recommends where easel.json says nothing. */
+#define DISTILLED_STEPS 4
+#define BASE_STEPS 50
+#define GUIDANCE_EMBED_STEPS 28
+#define BASE_GUIDANCE 4.0
+
+/* A full autoencoder's previews would take as long as a step; the tiny one's do not. */
+static bool decodes_quickly(const struct autoencoder *ae)
+{
+    return strcmp(autoencoder_info(ae).kind, "AutoencoderTAEF2") == 0;
+}
+
+static enum err check_parts_fit(const struct pipeline *p, struct errmsg *em)
+{
+    struct text_encoder_info te = text_encoder_info(p->text_encoder);
+    struct transformer_info tr = transformer_info(p->transformer);
+    struct autoencoder_info ae = autoencoder_info(p->autoencoder);
+    size_t text_width = p->dir.n_text_layers * te.hidden;
+    size_t token_width = ae.latent_channels * ae.patch * ae.patch;
+    for (size_t i = 0; i < p->dir.n_text_layers; i++)
+        if (p->dir.text_layers[i] > te.n_layers)
+            return err_set(em, ERR_FORMAT,
+                           "%s: the text encoder has %zu blocks, but hidden state %zu is asked "
+                           "for (text_encoder_out_layers)",
+                           p->dir.path, te.n_layers, p->dir.text_layers[i]);
+    if (text_width != tr.text_width)
+        return err_set(em, ERR_FORMAT,
+                       "%s: the text encoder gives %zu channels, the transformer takes %zu: "
+                       "these parts are not of one model",
+                       p->dir.path, text_width, tr.text_width);
+    if (token_width != tr.in_channels || token_width != tr.out_channels)
+        return err_set(em, ERR_FORMAT,
+                       "%s: the autoencoder's tokens are %zu wide, the transformer's %zu in and "
+                       "%zu out: these parts are not of one model",
+                       p->dir.path, token_width, tr.in_channels, tr.out_channels);
+    if (!ae.has_decoder || !ae.has_bn)
+        return err_set(em, ERR_FORMAT, "%s: the autoencoder has no %s", p->dir.path,
+                       ae.has_decoder ? "latent statistics (bn.running_mean)" : "decoder");
+    if (tokenizer_vocab_size(p->tokenizer) > te.vocab)
+        return err_set(em, ERR_FORMAT,
+                       "%s: the tokenizer has %zu tokens, the text encoder's embedding %zu rows",
+                       p->dir.path, tokenizer_vocab_size(p->tokenizer), te.vocab);
+    return ERR_OK;
+}
+
+static void resolve_defaults(struct pipeline *p)
+{
+    bool embeds = transformer_info(p->transformer).guidance_embed;
+    p->uses_cfg = !p->dir.is_distilled && !embeds;
+    p->steps = p->dir.steps;
+    if (!p->steps)
+        p->steps = embeds ? GUIDANCE_EMBED_STEPS : p->dir.is_distilled ? DISTILLED_STEPS
+                                                                       : BASE_STEPS;
+    p->guidance = p->dir.guidance;
+    if (p->guidance < 0)
+        p->guidance = p->uses_cfg || embeds ? BASE_GUIDANCE : 1.0;
+}
+
+static enum err open_preview(struct pipeline *p, const char *dir, struct errmsg *em)
+{
+    if (!dir || decodes_quickly(p->autoencoder))
+        return ERR_OK;
+    enum err rc = autoencoder_open(p->be, dir, &p->preview_autoencoder, em);
+    if (rc)
+        return rc;
+    struct autoencoder_info own = autoencoder_info(p->autoencoder);
+    struct autoencoder_info tiny = autoencoder_info(p->preview_autoencoder);
+    if (own.latent_channels == tiny.latent_channels && own.scale == tiny.scale)
+        return ERR_OK;
+    /* another latent space: its previews would be noise, so there are none */
+    autoencoder_close(p->preview_autoencoder);
+    p->preview_autoencoder = NULL;
+    return ERR_OK;
+}
+
+enum err pipeline_open(struct backend *be, const char *dir, const struct pipeline_options *opts,
+                       struct pipeline **out, struct errmsg *em)
+{
+    static const struct pipeline_options none = {0};
+    if (!opts)
+        opts = &none;
+    struct pipeline *p = calloc(1, sizeof *p);
+    if (!p)
+        return err_nomem(em, sizeof *p);
+    p->be = be;
+    enum err rc = model_dir_read(dir, &p->dir, em);
+    if (!rc)
+        rc = scheduler_open(p->dir.scheduler_path, &p->scheduler, em);
+    if (!rc)
+        rc = tokenizer_open(p->dir.tokenizer_path, &p->tokenizer, em);
+    if (!rc)
+        rc = text_encoder_open(be, p->dir.text_encoder_path, &p->text_encoder, em);
+    if (!rc)
+        rc = transformer_open(
+            be, opts->transformer_file ? opts->transformer_file : p->dir.transformer_path,
+            &p->transformer, em);
+    if (!rc)
+        rc = autoencoder_open(
+            be, opts->autoencoder_file ? opts->autoencoder_file : p->dir.autoencoder_path,
+            &p->autoencoder, em);
+    if (!rc)
+        rc = check_parts_fit(p, em);
+    if (!rc)
+        rc = open_preview(p, opts->preview_autoencoder_dir, em);
+    if (rc) {
+        pipeline_close(p);
+        return rc;
+    }
+    resolve_defaults(p);
+    *out = p;
+    return ERR_OK;
+}
+
+void text_cache_deinit(struct text_cache *c)
+{
+    free(c->prompt);
+    free(c->embedding);
+    *c = (struct text_cache){0};
+}
+
+void pipeline_close(struct pipeline *p)
+{
+    if (!p)
+        return;
+    text_cache_deinit(&p->positive);
+    text_cache_deinit(&p->negative);
+    autoencoder_close(p->preview_autoencoder);
+    autoencoder_close(p->autoencoder);
+    transformer_close(p->transformer);
+    text_encoder_close(p->text_encoder);
+    tokenizer_close(p->tokenizer);
+    model_dir_deinit(&p->dir);
+    free(p);
+}
+
+struct pipeline_info pipeline_info(const struct pipeline *p)
+{
+    struct pipeline_info info = {
+        .dir = &p->dir,
+        .text_encoder = text_encoder_info(p->text_encoder),
+        .transformer = transformer_info(p->transformer),
+        .autoencoder = autoencoder_info(p->autoencoder),
+        .steps = p->steps,
+        .guidance = p->guidance,
+        .uses_cfg = p->uses_cfg,
+    };
+    size_t px_per_tok = info.autoencoder.scale * info.autoencoder.patch;
+    size_t pixels = p->dir.native_pixels ? p->dir.native_pixels : (size_t)1024 * 768;
+    size_t n_image = pixels / (px_per_tok * px_per_tok);
+    info.memory_bytes = info.text_encoder.weight_bytes + info.transformer.weight_bytes +
+                        info.autoencoder.weight_bytes +
+                        transformer_run_bytes(p->transformer, p->dir.max_tokens, n_image);
+    return info;
+}
+
+enum err pipeline_enhance(struct pipeline *p, const char *prompt, bool for_edit, uint64_t seed,
+                          char **out, struct errmsg *em)
+{
+    return prompt_enhance(&p->dir, p->tokenizer, p->text_encoder, prompt, for_edit, seed, out,
+                          NULL, em);
+}

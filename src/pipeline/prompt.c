@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline/prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "base/size.h"
+
+#define ENHANCE_TEMPERATURE 0.15f
+
+/* prefix + prompt + suffix as tokens; *ids is malloc'ed. */
+static enum err encode_in_template(const struct tokenizer *tok, const struct prompt_template *t,
+                                   const char *prompt, int32_t **ids, size_t *n,
+                                   struct errmsg *em)
+{
+    struct buf text = {0};
+    enum err rc = buf_append(&text, t->prefix, strlen(t->prefix), em);
+    if (!rc)
+        rc = buf_append(&text, prompt, strlen(prompt), em);
+    if (!rc)
+        rc = buf_append(&text, t->suffix, strlen(t->suffix), em);
+    if (!rc)
+        rc = tokenizer_encode(tok, (const char *)text.ptr, text.len, ids, n, em);
+    buf_deinit(&text);
+    return rc;
+}
+
+enum err prompt_tokenize(const struct model_dir *d, const struct tokenizer *tok,
+                         const char *prompt, struct prompt_ids *out, struct errmsg *em)
+{
+    int32_t *ids = NULL;
+    size_t n = 0;
+    int32_t pad = tokenizer_special_id(tok, "<|endoftext|>");
+    if (pad < 0)
+        return err_set(em, ERR_FORMAT, "%s has no token <|endoftext|> to pad with",
+                       d->tokenizer_path);
+    enum err rc = encode_in_template(tok, &d->prompt, prompt, &ids, &n, em);
+    if (rc)
+        return rc;
+    int32_t *padded = calloc(d->max_tokens, sizeof *padded);
+    if (!padded || !n) {
+        rc = n ? err_nomem(em, d->max_tokens * sizeof *padded)
+               : err_set(em, ERR_USAGE, "the prompt has no tokens");
+        free(padded);
+        free(ids);
+        return rc;
+    }
+    size_t n_valid = min_size(n, d->max_tokens);
+    memcpy(padded, ids, n_valid * sizeof *ids);
+    for (size_t i = n_valid; i < d->max_tokens; i++)
+        padded[i] = pad;
+    free(ids);
+    *out = (struct prompt_ids){.ids = padded,
+                               .n = d->max_tokens,
+                               .n_valid = n_valid,
+                               .n_dropped = n - n_valid};
+    return ERR_OK;
+}
+
+void prompt_ids_deinit(struct prompt_ids *p)
+{
+    free(p->ids);
+    *p = (struct prompt_ids){0};
+}
+
+enum err prompt_embed(const struct model_dir *d, struct text_encoder *te,
+                      const struct prompt_ids *ids, float **out, size_t *width,
+                      const struct progress *progress, struct errmsg *em)
+{
+    size_t w = d->n_text_layers * text_encoder_info(te).hidden;
+    float *embedding = malloc(ids->n * w * sizeof *embedding);
+    if (!embedding)
+        return err_nomem(em, ids->n * w * sizeof *embedding);
+    enum err rc = text_encoder_hidden_states(te, ids->ids, ids->n, ids->n_valid, d->text_layers,
+                                             d->n_text_layers, embedding, progress, em);
+    if (rc) {
+        free(embedding);
+        return rc;
+    }
+    *out = embedding;
+    *width = w;
+    return ERR_OK;
+}
+
+/* Length of the UTF-8 sequence at p, or 0 if there is no valid one. */
+static size_t utf8_sequence(const uint8_t *p, size_t len)
+{
+    size_t n = p[0] < 0x80 ? 1 : (p[0] >> 5) == 6 ? 2 : (p[0] >> 4) == 14 ? 3
+                           : (p[0] >> 3) == 30 ? 4 : 0;
+    if (!n || n > len)
+        return 0;
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    uint32_t c = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
+    for (size_t i = 1; i < n; i++) {
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (p[i] & 0x3f);
+    }
+    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
+        return 0;
+    return n;
+}
+
+/* A language model may stop in the middle of a character, or say control characters:
+ * what is no text becomes U+FFFD or a blank, and blanks at both ends go. */
+static enum err clean_text(const struct buf *raw, char **out, struct errmsg *em)
+{
+    struct buf clean = {0};
+    enum err rc = buf_reserve(&clean, raw->len, em);
+    for (size_t i = 0; !rc && i < raw->len;) {
+        size_t n = utf8_sequence(raw->ptr + i, raw->len - i);
+        if (!n)
+            rc = buf_append(&clean, "\xef\xbf\xbd", 3, em);
+        else if (n == 1 && raw->ptr[i] < 0x20)
+            rc = clean.len ? buf_append(&clean, " ", 1, em) : ERR_OK;
+        else if (n == 1 && raw->ptr[i] == ' ' && !clean.len)
+            rc = ERR_OK;
+        else
+            rc = buf_append(&clean, raw->ptr + i, n, em);
+        i += n ? n : 1;
+    }
+    while (!rc && clean.len && clean.ptr[clean.len - 1] == ' ')
+        clean.ptr[--clean.len] = 0;
+    if (!rc && !clean.len)
+        rc = err_set(em, ERR_FORMAT,
+                     "the text encoder wrote an empty prompt; draw without enhancement");
+    if (rc) {
+        buf_deinit(&clean);
+        return rc;
+    }
+    *out = (char *)clean.ptr;
+    return ERR_OK;
+}
+
+enum err prompt_enhance(const struct model_dir *d, const struct tokenizer *tok,
+                        struct text_encoder *te, const char *prompt, bool for_edit,
+                        uint64_t seed, char **out, const struct progress *progress,
+                        struct errmsg *em)
+{
+    int32_t *ids = NULL, *answer = NULL;
+    size_t n = 0, n_answer = 0;
+    struct buf text = {0};
+    int32_t stops[2];
+    size_t n_stops = 0;
+    static const char *const stop_texts[] = {"<|im_end|>", "<|endoftext|>"};
+    for (size_t i = 0; i < 2; i++) {
+        int32_t id = tokenizer_special_id(tok, stop_texts[i]);
+        if (id >= 0)
+            stops[n_stops++] = id;
+    }
+    struct generate_options opts = {
+        .max_new_tokens = d->enhance_tokens_max,
+        .temperature = ENHANCE_TEMPERATURE,
+        .seed = seed,
+        .stop_ids = stops,
+        .n_stop_ids = n_stops,
+    };
+    enum err rc = encode_in_template(tok, for_edit ? &d->enhance_edit : &d->enhance_text, prompt,
+                                     &ids, &n, em);
+    if (!rc)
+        rc = text_encoder_generate(te, ids, n, &opts, &answer, &n_answer, progress, em);
+    for (size_t i = 0; !rc && i < n_answer; i++)
+        rc = tokenizer_decode(tok, answer[i], &text, em);
+    if (!rc)
+        rc = clean_text(&text, out, em);
+    buf_deinit(&text);
+    free(answer);
+    free(ids);
+    return rc;
+}

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: MIT */
+/* The text encoder against transformers and diffusers, and against bad models. */
+#include "text_fixture.h"
+
+#include "base/size.h"
+
+/* Every layer of the model, 0 first. */
+static size_t all_layers(const struct text_encoder *te, size_t layers[16])
+{
+    size_t n = text_encoder_info(te).n_layers + 1;
+    assert_true(n <= 16);
+    for (size_t i = 0; i < n; i++)
+        layers[i] = i;
+    return n;
+}
+
+static float *encode(const struct fixture *f, const int32_t *ids, size_t n, size_t n_valid,
+                     const size_t *layers, size_t n_layers)
+{
+    struct errmsg em;
+    float *out = malloc(n * n_layers * text_encoder_info(f->te).hidden * sizeof *out);
+    assert_non_null(out);
+    assert_ok(text_encoder_hidden_states(f->te, ids, n, n_valid, layers, n_layers, out, NULL, &em));
+    return out;
+}
+
+/* The layers one after the other, as the reference has them: [n_layers, n, hidden]. */
+static float *apart(const float *joined, size_t n, size_t n_layers, size_t hidden)
+{
+    float *out = malloc(n * n_layers * hidden * sizeof *out);
+    assert_non_null(out);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t l = 0; l < n_layers; l++)
+            memcpy(out + (l * n + i) * hidden, joined + (i * n_layers + l) * hidden,
+                   hidden * sizeof *out);
+    }
+    return out;
+}
+
+static void check_every_layer(const struct fixture *f, const char *model, const char *ids_name,
+                              const char *hidden_name, size_t n_valid)
+{
+    size_t n, n_want, layers[16];
+    size_t n_layers = all_layers(f->te, layers);
+    size_t hidden = text_encoder_info(f->te).hidden;
+    int32_t *ids = reference_ids(f, ids_name, &n);
+    float *want = reference_floats(f, hidden_name, &n_want);
+    assert_int_equal(n_want, n * n_layers * hidden);
+
+    float *joined = encode(f, ids, n, n_valid ? n_valid : n, layers, n_layers);
+    float *got = apart(joined, n, n_layers, hidden);
+    for (size_t l = 0; l < n_layers; l++) {
+        size_t at = l * n * hidden;
+        double e = relative_error(got + at, want + at, n * hidden);
+        if (!(e <= FIXTURE_TOLERANCE))
+            fail_msg("%s, %s, layer %zu: relative error %.2e", model, hidden_name, l, e);
+        if (l == 0)
+            assert_memory_equal(got, want, n * hidden * sizeof *got); /* a table look-up */
+    }
+    free(got);
+    free(joined);
+    free(want);
+    free(ids);
+}
+
+static void test_every_hidden_state(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < n_fixtures; m++) {
+        for (enum cpu_level level = CPU_SCALAR; level <= cpu_detect(); level++) {
+            struct fixture f = fixture_open(fixture_names[m], level, 2);
+            check_every_layer(&f, fixture_names[m], "ids", "hidden", 0);
+            check_every_layer(&f, fixture_names[m], "padded.ids", "padded.hidden",
+                              reference_size(&f, "padded.n_valid"));
+            fixture_close(&f);
+        }
+    }
+}
+
+static void test_prompt_embeddings_of_diffusers(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < n_fixtures; m++) {
+        for (enum cpu_level level = CPU_SCALAR; level <= cpu_detect(); level++) {
+            struct fixture f = fixture_open(fixture_names[m], level, 2);
+            size_t n, n_layers, n_want, layers[3];
+            int32_t *ids = reference_ids(&f, "padded.ids", &n);
+            int32_t *picked = reference_ids(&f, "padded.layers", &n_layers);
+            float *want = reference_floats(&f, "padded.embeds", &n_want);
+            assert_int_equal(n_layers, 3);
+            for (size_t i = 0; i < 3; i++)
+                layers[i] = (size_t)picked[i];
+            float *got = encode(&f, ids, n, reference_size(&f, "padded.n_valid"), layers, n_layers);
+            assert_true(relative_error(got, want, n_want) <= FIXTURE_TOLERANCE);
+            free(got);
+            free(want);
+            free(picked);
+            free(ids);
+            fixture_close(&f);
+        }
+    }
+}
+
+/* The angles of far positions are large, and are rounded as the reference does. */
+static void test_512_positions(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_open("f32-tied", cpu_detect(), 2);
+    size_t n, n_rows, n_want, hidden = text_encoder_info(f.te).hidden;
+    size_t last = text_encoder_info(f.te).n_layers;
+    int32_t *ids = reference_ids(&f, "long.ids", &n);
+    int32_t *rows = reference_ids(&f, "long.rows", &n_rows);
+    float *want = reference_floats(&f, "long.hidden", &n_want);
+    float *got = encode(&f, ids, n, reference_size(&f, "long.n_valid"), &last, 1);
+    assert_int_equal(n, 512);
+    for (size_t i = 0; i < n_rows; i++) {
+        double e = relative_error(got + (size_t)rows[i] * hidden, want + i * hidden, hidden);
+        if (!(e <= FIXTURE_TOLERANCE))
+            fail_msg("row %d: relative error %.2e", (int)rows[i], e);
+    }
+    free(got);
+    free(want);
+    free(rows);
+    free(ids);
+    fixture_close(&f);
+}
+
+static void test_layers_in_any_order(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_open("bf16-sharded", cpu_detect(), 2);
+    static const size_t order[] = {4, 0, 2, 4, 1};
+    size_t n, hidden = text_encoder_info(f.te).hidden;
+    int32_t *ids = reference_ids(&f, "ids", &n);
+    float *joined = encode(&f, ids, n, n, order, 5);
+    float *each = apart(joined, n, 5, hidden);
+    for (size_t i = 0; i < 5; i++) {
+        float *alone = encode(&f, ids, n, n, &order[i], 1);
+        assert_memory_equal(alone, each + i * n * hidden, n * hidden * sizeof *alone);
+        free(alone);
+    }
+    free(each);
+    free(joined);
+    free(ids);
+    fixture_close(&f);
+}
+
+static void test_same_bytes_for_any_threads(void **state)
+{
+    (void)state;
+    for (enum cpu_level level = CPU_SCALAR; level <= cpu_detect(); level++) {
+        for (size_t m = 0; m < n_fixtures; m++) {
+            float *first = NULL;
+            for (unsigned threads = 1; threads <= 3; threads++) {
+                struct fixture f = fixture_open(fixture_names[m], level, threads);
+                size_t n, layers[16], n_layers = all_layers(f.te, layers);
+                int32_t *ids = reference_ids(&f, "padded.ids", &n);
+                size_t n_valid = reference_size(&f, "padded.n_valid");
+                size_t n_floats = n * n_layers * text_encoder_info(f.te).hidden;
+                for (int again = 0; again < 2; again++) {
+                    float *got = encode(&f, ids, n, n_valid, layers, n_layers);
+                    if (!first)
+                        first = got;
+                    else
+                        assert_memory_equal(got, first, n_floats * sizeof *got);
+                    if (got != first)
+                        free(got);
+                }
+                free(ids);
+                fixture_close(&f);
+            }
+            free(first);
+        }
+    }
+}
+
+static void test_padding_is_no_key(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_open("bf16-sharded", cpu_detect(), 2);
+    size_t n, hidden = text_encoder_info(f.te).hidden, last = text_encoder_info(f.te).n_layers;
+    size_t n_valid = reference_size(&f, "padded.n_valid");
+    int32_t *ids = reference_ids(&f, "padded.ids", &n);
+    float *before = encode(&f, ids, n, n_valid, &last, 1);
+    ids[n - 2] = 99;
+    float *after = encode(&f, ids, n, n_valid, &last, 1);
+    for (size_t i = 0; i < n; i++) {
+        bool same = !memcmp(before + i * hidden, after + i * hidden, hidden * sizeof *before);
+        assert_int_equal(same, i != n - 2);
+    }
+    free(after);
+    free(before);
+    free(ids);
+    fixture_close(&f);
+}
+
+static void test_info(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_open("bf16-sharded", cpu_detect(), 1);
+    struct text_encoder_info info = text_encoder_info(f.te);
+    assert_int_equal(info.n_layers, 4);
+    assert_int_equal(info.hidden, 40);
+    assert_int_equal(info.n_heads, 4);
+    assert_int_equal(info.n_kv_heads, 2);
+    assert_int_equal(info.head_dim, 64);
+    assert_int_equal(info.mlp, 72);
+    assert_int_equal(info.vocab, 320);
+    assert_true(info.has_head);
+    assert_int_equal(info.weight_bytes, 2 * info.n_params);
+    fixture_close(&f);
+}
+
+static void test_pages_given_back_come_again(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_open("bf16-sharded", cpu_detect(), 2);
+    text_encoder_release_pages(f.te);
+    check_every_layer(&f, "after release", "ids", "hidden", 0);
+    fixture_close(&f);
+}
+
+static void test_cancel_at_every_tick(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture f = fixture_open("bf16-sharded", cpu_detect(), 2);
+    static const size_t layers[] = {1, 3};
+    static const int32_t ids[] = {1, 2, 3};
+    float *out = malloc(3 * 2 * 40 * sizeof *out);
+    struct stopper s = {.stop_at = SIZE_MAX};
+    struct progress p = {stopper_tick, &s};
+    assert_ok(text_encoder_hidden_states(f.te, ids, 3, 3, layers, 2, out, &p, &em));
+    assert_true(s.monotonic);
+    assert_int_equal(s.n_calls, 4); /* the blocks up to the last layer, and the end */
+    assert_int_equal(s.last_done, 3);
+    assert_int_equal(s.last_total, 3);
+    for (size_t stop = 0; stop < 4; stop++) {
+        s = (struct stopper){.stop_at = stop};
+        assert_fails(text_encoder_hidden_states(f.te, ids, 3, 3, layers, 2, out, &p, &em),
+                     ERR_CANCELLED, "cancelled");
+        assert_int_equal(s.n_calls, stop + 1);
+    }
+    free(out);
+    fixture_close(&f);
+}
+
+static void test_usage(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture f = fixture_open("bf16-sharded", cpu_detect(), 1);
+    struct text_encoder *te = f.te;
+    float out[4 * 40];
+    const size_t layer = 2, beyond = 5;
+    const int32_t ids[] = {1, 2, 319}, large[] = {1, 2, 320}, negative[] = {-1, 2, 3};
+    assert_ok(text_encoder_hidden_states(te, ids, 3, 3, &layer, 1, out, NULL, &em));
+    assert_fails(text_encoder_hidden_states(te, large, 3, 3, &layer, 1, out, NULL, &em), ERR_USAGE,
+                 "token 2 is 320, but the vocabulary has only 320");
+    assert_fails(text_encoder_hidden_states(te, negative, 3, 3, &layer, 1, out, NULL, &em),
+                 ERR_USAGE, "token 0 is -1");
+    assert_fails(text_encoder_hidden_states(te, ids, 3, 3, &beyond, 1, out, NULL, &em), ERR_USAGE,
+                 "hidden state 5 was asked for, the last is 4");
+    assert_fails(text_encoder_hidden_states(te, ids, 3, 0, &layer, 1, out, NULL, &em), ERR_USAGE,
+                 "0 of 3 tokens");
+    assert_fails(text_encoder_hidden_states(te, ids, 3, 4, &layer, 1, out, NULL, &em), ERR_USAGE,
+                 "4 of 3 tokens");
+    assert_fails(text_encoder_hidden_states(te, ids, 3, 3, &layer, 0, out, NULL, &em), ERR_USAGE,
+                 "0 layers");
+    fixture_close(&f);
+}
+
+/* The hidden states that the first blocks give must not depend on what is absent. */
+static void test_without_last_blocks_norm_and_head(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture whole = fixture_open("bf16-sharded", cpu_detect(), 2);
+    static const struct {
+        const char *drop;
+        size_t last;
+    } cases[] = {{"model.layers.3", 3}, {"model.norm", 4}, {"lm_head", 4}};
+    size_t n;
+    int32_t *ids = reference_ids(&whole, "ids", &n);
+    for (size_t i = 0; i < 3; i++) {
+        char *dir = variant_write(&(struct variant){.from = "bf16-sharded", .drop = cases[i].drop});
+        struct fixture f = fixture_open_dir(dir);
+        float *want = encode(&whole, ids, n, n, &cases[i].last, 1);
+        float *got = encode(&f, ids, n, n, &cases[i].last, 1);
+        assert_memory_equal(got, want, n * 40 * sizeof *got);
+        assert_false(text_encoder_info(f.te).has_head);
+        if (cases[i].last < 4) {
+            const size_t layer = 4;
+            assert_fails(text_encoder_hidden_states(f.te, ids, n, n, &layer, 1, got, NULL, &em),
+                         ERR_NOTFOUND, "hold only the first 3 of 4");
+        }
+        free(got);
+        free(want);
+        fixture_close(&f);
+        variant_remove(dir);
+    }
+    free(ids);
+    fixture_close(&whole);
+}
+
+static void check_same_states(const struct variant *v)
+{
+    struct fixture plain = fixture_open(v->from, cpu_detect(), 2);
+    char *dir = variant_write(v);
+    struct fixture f = fixture_open_dir(dir);
+    size_t n, last = text_encoder_info(f.te).n_layers, hidden = text_encoder_info(f.te).hidden;
+    int32_t *ids = reference_ids(&plain, "ids", &n);
+    float *want = encode(&plain, ids, n, n, &last, 1);
+    float *got = encode(&f, ids, n, n, &last, 1);
+    assert_memory_equal(got, want, n * hidden * sizeof *got);
+    assert_true(text_encoder_info(f.te).has_head);
+    free(got);
+    free(want);
+    free(ids);
+    fixture_close(&f);
+    variant_remove(dir);
+    fixture_close(&plain);
+}
+
+static void test_names_and_configs_of_other_makers(void **state)
+{
+    (void)state;
+    check_same_states(&(struct variant){.from = "bf16-sharded", .prefix = ""});
+    check_same_states(&(struct variant){.from = "bf16-head128", .prefix = "language_model."});
+    /* a model that also sees keeps the text half's fields one level down */
+    check_same_states(&(struct variant){
+        .from = "f16-mistral",
+        .prefix = "language_model.model.",
+        .config = "{\"model_type\": \"mistral3\", \"text_config\": {\"hidden_size\": 48, "
+                  "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, "
+                  "\"num_key_value_heads\": 2, \"head_dim\": 32, \"intermediate_size\": 80, "
+                  "\"vocab_size\": 288, \"rope_theta\": 1e9, \"rms_norm_eps\": 1e-5}}"});
+}
+
+static void check_refused(const struct variant *v, enum err code, const char *needle)
+{
+    struct errmsg em;
+    struct pool *pool = NULL;
+    struct backend *be = NULL;
+    struct text_encoder *te = NULL;
+    char *dir = variant_write(v);
+    assert_ok(pool_new(1, &pool, &em));
+    assert_ok(backend_cpu_new(pool, CPU_SCALAR, &be, &em));
+    assert_fails(text_encoder_open(be, dir, &te, &em), code, needle);
+    assert_null(te);
+    assert_non_null(strstr(em.text, dir)); /* every message says which file */
+    backend_free(be);
+    pool_free(pool);
+    variant_remove(dir);
+}
+
+static bool starts(const char *s, const char *with)
+{
+    return !strncmp(s, with, strlen(with));
+}
+
+static void test_each_missing_tensor_is_named(void **state)
+{
+    (void)state;
+    char **names = tensor_names("bf16-sharded");
+    size_t n_tried = 0;
+    for (size_t i = 0; names[i]; i++) {
+        if (starts(names[i], "lm_head") || starts(names[i], "model.norm"))
+            continue; /* may be absent */
+        check_refused(&(struct variant){.from = "bf16-sharded", .drop = names[i]}, ERR_NOTFOUND,
+                      names[i]);
+        n_tried++;
+    }
+    assert_int_equal(n_tried, 1 + 4 * 11);
+    names_free(names);
+    check_refused(&(struct variant){.from = "bf16-sharded", .drop = "model.layers"}, ERR_NOTFOUND,
+                  "model.layers.0.input_layernorm.weight");
+    check_refused(&(struct variant){.from = "bf16-sharded", .drop = "model.layers.1"}, ERR_NOTFOUND,
+                  "model.layers.1.input_layernorm.weight");
+    check_refused(&(struct variant){.from = "bf16-sharded", .prefix = "transformer."}, ERR_NOTFOUND,
+                  "model.embed_tokens.weight");
+}
+
+static void test_each_wrong_shape_is_named(void **state)
+{
+    (void)state;
+    char **names = tensor_names("bf16-sharded");
+    for (size_t i = 0; names[i]; i++)
+        check_refused(&(struct variant){.from = "bf16-sharded", .reshape = names[i]}, ERR_FORMAT,
+                      names[i]);
+    names_free(names);
+}
+
+/* Lead to a message, and not to a picture that is wrong without a word. */
+static void test_configs_that_cannot_be_run(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *old, *new;
+        enum err code;
+        const char *needle;
+    } cases[] = {
+        {"f32-tied", "\"model_type\": \"qwen3\"", "\"model_type\": \"llama\"", ERR_UNSUPPORTED,
+         "\"llama\""},
+        {"f32-tied", "\"model_type\": \"qwen3\"", "\"x\": 1", ERR_FORMAT, "model_type"},
+        {"f32-tied", "\"model_type\": \"qwen3\"", "\"model_type\": 3", ERR_FORMAT, "model_type"},
+        {"f32-tied", "\"model_type\": \"qwen3\"",
+         "\"model_type\": \"mistral3\", \"text_config\": {\"model_type\": \"llama\"}",
+         ERR_UNSUPPORTED, "\"llama\""},
+        {"f32-tied", "\"silu\"", "\"gelu\"", ERR_UNSUPPORTED, "gelu"},
+        {"f32-tied", "\"attention_bias\": false", "\"attention_bias\": true", ERR_UNSUPPORTED,
+         "attention_bias"},
+        {"f32-tied", "\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", ERR_UNSUPPORTED,
+         "yarn"},
+        {"bf16-sharded", "\"rope_scaling\": null", "\"rope_scaling\": {\"type\": \"linear\"}",
+         ERR_UNSUPPORTED, "linear"},
+        {"bf16-sharded", "\"rope_theta\": 1000000.0", "\"x\": 1", ERR_FORMAT, "rope_theta"},
+        {"bf16-sharded", "\"rope_theta\": 1000000.0", "\"rope_theta\": 0", ERR_FORMAT,
+         "rope_theta"},
+        {"f32-tied", "\"full_attention\"", "\"sliding_attention\"", ERR_UNSUPPORTED,
+         "sliding-window"},
+        {"f32-tied", "\"use_sliding_window\": false", "\"use_sliding_window\": true",
+         ERR_UNSUPPORTED, "sliding-window"},
+        {"f16-mistral", "\"sliding_window\": null", "\"sliding_window\": 4096", ERR_UNSUPPORTED,
+         "sliding-window"},
+        {"f32-tied", "\"hidden_size\": 44", "\"hidden_size\": 48", ERR_FORMAT,
+         "model.embed_tokens.weight"},
+        {"f32-tied", "\"hidden_size\": 44", "\"hidden_size\": 0", ERR_FORMAT, "hidden_size"},
+        {"f32-tied", "\"hidden_size\": 44", "\"hidden_size\": -44", ERR_FORMAT, "hidden_size"},
+        {"f32-tied", "\"hidden_size\": 44", "\"hidden_size\": 1e99", ERR_FORMAT, "hidden_size"},
+        {"f32-tied", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 100000", ERR_FORMAT,
+         "num_hidden_layers"},
+        {"f32-tied", "\"num_key_value_heads\": 3", "\"num_key_value_heads\": 2", ERR_FORMAT,
+         "num_key_value_heads"},
+        {"f32-tied", "\"head_dim\": 32", "\"head_dim\": 33", ERR_FORMAT, "head_dim"},
+        {"f32-tied", "\"head_dim\": 32", "\"head_dim\": 65536", ERR_FORMAT, "head_dim"},
+        {"f32-tied", "\"head_dim\": 32", "\"head_dim\": 64", ERR_FORMAT, "q_proj"},
+        {"f32-tied", "\"vocab_size\": 257", "\"vocab_size\": 258", ERR_FORMAT,
+         "model.embed_tokens.weight"},
+        {"f32-tied", "\"intermediate_size\": 101", "\"x\": 1", ERR_FORMAT, "intermediate_size"},
+        {"f32-tied", "{", "[", ERR_FORMAT, "config.json"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        check_refused(&(struct variant){.from = cases[i].from,
+                                        .config_old = cases[i].old,
+                                        .config_new = cases[i].new},
+                      cases[i].code, cases[i].needle);
+}
+
+static void test_no_such_folder(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct text_encoder *te = NULL;
+    struct fixture f = fixture_open("f32-tied", CPU_SCALAR, 1);
+    assert_fails(text_encoder_open(f.be, "/nonexistent/text_encoder", &te, &em), ERR_NOTFOUND,
+                 "/nonexistent/text_encoder");
+    fixture_close(&f);
+    text_encoder_close(NULL);
+}
+
+/* One bad number in any tensor that the result depends on, on every kernel. */
+static void test_nan_in_any_weight(void **state)
+{
+    (void)state;
+    static const float bad[] = {NAN, INFINITY};
+    char **names = tensor_names("f32-tied");
+    enum { N = 40 };
+    int32_t ids[N];
+    for (size_t i = 0; i < N; i++)
+        ids[i] = (int32_t)(100 + i); /* the middle row of the embedding is in it */
+    for (size_t i = 0; names[i]; i++) {
+        if (starts(names[i], "model.norm"))
+            continue; /* not part of any hidden state */
+        for (size_t k = 0; k < 2; k++) {
+            char *dir = variant_write(
+                &(struct variant){.from = "f32-tied", .poison = names[i], .value = bad[k]});
+            for (enum cpu_level level = CPU_SCALAR; level <= cpu_detect(); level++) {
+                struct errmsg em;
+                struct pool *pool = NULL;
+                struct backend *be = NULL;
+                struct text_encoder *te = NULL;
+                const size_t last = 2;
+                float *out = malloc(N * 44 * sizeof *out);
+                assert_ok(pool_new(2, &pool, &em));
+                assert_ok(backend_cpu_new(pool, level, &be, &em));
+                assert_ok(text_encoder_open(be, dir, &te, &em));
+                enum err rc =
+                    text_encoder_hidden_states(te, ids, N, N, &last, 1, out, NULL, &em);
+                if (rc != ERR_FORMAT || !strstr(em.text, "the weights hold NaN"))
+                    fail_msg("%s = %g at level %s: %d", names[i], (double)bad[k],
+                             cpu_level_name(level), (int)rc);
+                text_encoder_close(te);
+                backend_free(be);
+                pool_free(pool);
+                free(out);
+            }
+            variant_remove(dir);
+        }
+    }
+    names_free(names);
+}
+
+static void test_every_backend_failure_is_returned(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture f = fixture_open("f32-tied", cpu_detect(), 1);
+    const int32_t ids[] = {1, 2, 3, 4};
+    const size_t layers[] = {0, 2};
+    float out[4 * 2 * 44];
+    bool done = false;
+    size_t n_failures = 0;
+    for (size_t nth = 0; !done; nth++) {
+        struct text_encoder *te = NULL;
+        faults_arm(f.be, nth);
+        enum err rc = text_encoder_open(f.be, data_path("text/f32-tied"), &te, &em);
+        if (!rc)
+            rc = text_encoder_hidden_states(te, ids, 4, 4, layers, 2, out, NULL, &em);
+        text_encoder_close(te);
+        assert_int_equal(rc != ERR_OK, faults_fired());
+        if (rc)
+            assert_true(rc == ERR_NOMEM || rc == ERR_DEVICE);
+        n_failures += rc != ERR_OK;
+        done = !faults_fired();
+        faults_disarm(f.be);
+    }
+    assert_true(n_failures > 24); /* 24 weights, memory, tables, syncs, downloads */
+    fixture_close(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_hidden_state),
+        cmocka_unit_test(test_prompt_embeddings_of_diffusers),
+        cmocka_unit_test(test_512_positions),
+        cmocka_unit_test(test_layers_in_any_order),
+        cmocka_unit_test(test_same_bytes_for_any_threads),
+        cmocka_unit_test(test_padding_is_no_key),
+        cmocka_unit_test(test_info),
+        cmocka_unit_test(test_pages_given_back_come_again),
+        cmocka_unit_test(test_cancel_at_every_tick),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_without_last_blocks_norm_and_head),
+        cmocka_unit_test(test_names_and_configs_of_other_makers),
+        cmocka_unit_test(test_each_missing_tensor_is_named),
+        cmocka_unit_test(test_each_wrong_shape_is_named),
+        cmocka_unit_test(test_configs_that_cannot_be_run),
+        cmocka_unit_test(test_no_such_folder),
+        cmocka_unit_test(test_nan_in_any_weight),
+        cmocka_unit_test(test_every_backend_failure_is_returned),
+    };
+    return cmocka_run_group_tests_name("text_encoder", tests, NULL, NULL);
+}
