@@ -238,18 +238,24 @@ EASEL_API enum easel_status easel_terminal_picture(enum easel_terminal terminal,
 /* ---- Measuring ------------------------------------------------------------- */
 
 struct easel_bench_row {
-    const char *operation, *shape;
-    double ms;
-    double gflops;          /* 0 where memory bound */
-    double share_of_peak;   /* of the FMA peak measured in the same run, 0 … 1 */
-    double gbytes_per_s;    /* 0 where compute bound */
+    const char *operation; /* "linear", "swiglu", "gemv", "conv2d", "attention" */
+    const char *layer;     /* whose shape it is */
+    const char *shape, *dtype;
+    double ms;             /* the best run */
+    double gflops;
+    double gbytes_per_s;   /* of weights read; 0 where that is not what bounds it */
+    double share_of_peak;  /* of the limits below, measured in the same run, 0 … 1 */
 };
-/* Time the kernels on the shapes of klein-4B and of the embedded model. peak: of this
- * processor's own fused multiply-adds, in GFLOP/s, given before the first row. */
+struct easel_bench_limits {
+    double peak_gflops;       /* fused multiply-adds between registers, all threads */
+    double peak_gbytes_per_s; /* memory read in order, all threads */
+};
+/* Time the kernels on the shapes of klein-4B and of the embedded model; about 20 s.
+ * fn gets each row as it is measured. */
 EASEL_API enum easel_status easel_bench_kernels(
     const struct easel_model_options *options,
-    void (*fn)(void *user, double peak_gflops, const struct easel_bench_row *row), void *user,
-    struct easel_error *error);
+    void (*fn)(void *user, const struct easel_bench_row *row), void *user,
+    struct easel_bench_limits *limits, struct easel_error *error);
 
 #ifdef __cplusplus
 }

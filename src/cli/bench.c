@@ -28,7 +28,7 @@ struct bench_command {
     struct easel_reference reference;
     bool json;
     json_t *rows;
-    double peak_gflops;
+    size_t n_rows;
 };
 
 enum { OPT_STEPS = 256, OPT_THREADS, OPT_JSON };
@@ -78,42 +78,46 @@ static int parse_option(struct bench_command *c, int option, const char *arg)
     }
 }
 
-static void on_row(void *user, double peak_gflops, const struct easel_bench_row *row)
+static void on_row(void *user, const struct easel_bench_row *row)
 {
     struct bench_command *c = user;
-    c->peak_gflops = peak_gflops;
-    if (!row) {
-        if (!c->json)
-            printf("FMA peak of this processor: %.0f GFLOP/s\n\n%-12s %-34s %10s %10s %9s\n",
-                   peak_gflops, "operation", "shape", "ms", "GFLOP/s", "of peak");
-        return;
-    }
     if (c->json) {
         json_array_append_new(
-            c->rows, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f}", "operation", row->operation,
-                               "shape", row->shape, "ms", row->ms, "gflops", row->gflops,
-                               "share_of_peak", row->share_of_peak, "gbytes_per_s",
-                               row->gbytes_per_s));
+            c->rows, json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f}", "operation",
+                               row->operation, "layer", row->layer, "shape", row->shape, "dtype",
+                               row->dtype, "ms", row->ms, "gflops", row->gflops, "gbytes_per_s",
+                               row->gbytes_per_s, "share_of_peak", row->share_of_peak));
         return;
     }
-    printf("%-12s %-34s %10.3f ", row->operation, row->shape, row->ms);
+    if (!c->n_rows++)
+        printf("%-10s %-30s %-24s %-5s %10s %16s %8s\n", "operation", "layer", "shape", "type",
+               "ms", "speed", "of peak");
+    printf("%-10s %-30s %-24s %-5s %10.3f ", row->operation, row->layer, row->shape, row->dtype,
+           row->ms);
     if (row->gbytes_per_s > 0)
-        printf("%10s %6.1f GB/s\n", "", row->gbytes_per_s);
+        printf("%11.1f GB/s", row->gbytes_per_s);
     else
-        printf("%10.1f %7.0f %%\n", row->gflops, 100 * row->share_of_peak);
+        printf("%8.1f GFLOP/s", row->gflops);
+    printf(" %6.0f %%\n", 100 * row->share_of_peak);
     fflush(stdout);
 }
 
 static int bench_kernels(struct bench_command *c)
 {
     struct easel_error error;
+    struct easel_bench_limits limits = {0};
     c->rows = json_array();
-    enum easel_status status = easel_bench_kernels(&c->model, on_row, c, &error);
+    enum easel_status status = easel_bench_kernels(&c->model, on_row, c, &limits, &error);
     if (!status && c->json) {
-        json_t *o = json_pack("{s:f, s:O}", "peak_gflops", c->peak_gflops, "rows", c->rows);
+        json_t *o = json_pack("{s:f, s:f, s:O}", "peak_gflops", limits.peak_gflops,
+                              "peak_gbytes_per_s", limits.peak_gbytes_per_s, "rows", c->rows);
         json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         putchar('\n');
         json_decref(o);
+    } else if (!status) {
+        printf("\nPeak of this machine, measured in turns with the above: %.1f GFLOP/s of fused "
+               "multiply-adds,\n%.1f GB/s read from memory.\n",
+               limits.peak_gflops, limits.peak_gbytes_per_s);
     }
     json_decref(c->rows);
     return status ? cli_failed(status, &error) : 0;

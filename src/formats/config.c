@@ -88,8 +88,8 @@ static enum err missing(const struct config *c, const char *key, struct errmsg *
 static enum err wrong_kind(const struct config *c, const char *key, const char *expected,
                            const json_t *found, struct errmsg *em)
 {
-    return err_set(em, ERR_FORMAT, "%s: the field \"%s\" must be %s, not %s", c->name, key, expected,
-                   json_kind_name(found));
+    return err_set(em, ERR_FORMAT, "%s: the field \"%s\" must be %s, not %s", c->name, key,
+                   expected, json_kind_name(found));
 }
 
 /* One integer of the field (the field itself, or an element of its array). */
@@ -132,8 +132,8 @@ enum err config_double(const struct config *c, const char *key, double min, doub
         return wrong_kind(c, key, "a number", value, em);
     double v = json_number_value(value);
     if (!isfinite(v) || v < min || v > max)
-        return err_set(em, ERR_FORMAT, "%s: the field \"%s\" must be from %g to %g, not %g", c->name,
-                       key, min, max, v);
+        return err_set(em, ERR_FORMAT, "%s: the field \"%s\" must be from %g to %g, not %g",
+                       c->name, key, min, max, v);
     *out = v;
     return ERR_OK;
 }

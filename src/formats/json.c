@@ -58,8 +58,8 @@ enum err json_parse_object(const char *bytes, size_t len, size_t max_values, con
     if (!value) {
         if (json_error_code(&je) == json_error_out_of_memory)
             return err_prefix(em, err_nomem(em, len), "%s", name);
-        return err_set(em, ERR_FORMAT, "%s: not valid JSON at line %d, column %d: %s", name, je.line,
-                       je.column, je.text);
+        return err_set(em, ERR_FORMAT, "%s: not valid JSON at line %d, column %d: %s", name,
+                       je.line, je.column, je.text);
     }
     if (!json_is_object(value)) {
         rc = err_set(em, ERR_FORMAT, "%s: expected a JSON object, found %s", name,

@@ -30,9 +30,8 @@ void weights_close(struct weights *w);
 NODISCARD enum err weights_get(const struct weights *w, const char *name, struct tensor *out,
                                struct errmsg *em);
 /* The same, and the shape must be the given one: n_dims sizes follow, each a size_t. */
-NODISCARD enum err weights_get_shaped(const struct weights *w, const char *name,
-                                      struct tensor *out, struct errmsg *em, unsigned n_dims,
-                                      ...);
+NODISCARD enum err weights_get_shaped(const struct weights *w, const char *name, struct tensor *out,
+                                      struct errmsg *em, unsigned n_dims, ...);
 bool weights_has(const struct weights *w, const char *name);
 
 /* What the files hold, for `easel model show`. */
@@ -60,11 +59,10 @@ struct weights_spec {
 };
 /* dir/STEM.safetensors, or shards and index. fill: write elements [first,
  * first + n) of tensor i to out (n elements of its type). */
-NODISCARD enum err weights_write(const char *dir, const char *stem,
-                                 const struct weights_spec *specs, size_t n_specs,
-                                 uint64_t shard_bytes,
-                                 enum err (*fill)(void *ctx, size_t i, size_t first, size_t n,
-                                                  void *out),
-                                 void *ctx, struct errmsg *em);
+NODISCARD enum err
+weights_write(const char *dir, const char *stem, const struct weights_spec *specs, size_t n_specs,
+              uint64_t shard_bytes,
+              enum err (*fill)(void *ctx, size_t i, size_t first, size_t n, void *out), void *ctx,
+              struct errmsg *em);
 
 #endif

@@ -22,28 +22,17 @@ struct element_type {
 
 /* Every type that the format knows, so that sizes are checked for all of them. */
 static const struct element_type element_types[] = {
-    {"F32", 32, true, DTYPE_F32},
-    {"F16", 16, true, DTYPE_F16},
-    {"BF16", 16, true, DTYPE_BF16},
-    {.name = "BOOL", .n_bits = 8},
-    {.name = "U8", .n_bits = 8},
-    {.name = "I8", .n_bits = 8},
-    {.name = "U16", .n_bits = 16},
-    {.name = "I16", .n_bits = 16},
-    {.name = "U32", .n_bits = 32},
-    {.name = "I32", .n_bits = 32},
-    {.name = "U64", .n_bits = 64},
-    {.name = "I64", .n_bits = 64},
-    {.name = "F64", .n_bits = 64},
-    {.name = "C64", .n_bits = 64},
-    {.name = "F8_E4M3", .n_bits = 8},
-    {.name = "F8_E5M2", .n_bits = 8},
-    {.name = "F8_E8M0", .n_bits = 8},
-    {.name = "F8_E4M3FNUZ", .n_bits = 8},
-    {.name = "F8_E5M2FNUZ", .n_bits = 8},
-    {.name = "F6_E2M3", .n_bits = 6},
-    {.name = "F6_E3M2", .n_bits = 6},
-    {.name = "F4", .n_bits = 4},
+    {"F32", 32, true, DTYPE_F32},         {"F16", 16, true, DTYPE_F16},
+    {"BF16", 16, true, DTYPE_BF16},       {.name = "BOOL", .n_bits = 8},
+    {.name = "U8", .n_bits = 8},          {.name = "I8", .n_bits = 8},
+    {.name = "U16", .n_bits = 16},        {.name = "I16", .n_bits = 16},
+    {.name = "U32", .n_bits = 32},        {.name = "I32", .n_bits = 32},
+    {.name = "U64", .n_bits = 64},        {.name = "I64", .n_bits = 64},
+    {.name = "F64", .n_bits = 64},        {.name = "C64", .n_bits = 64},
+    {.name = "F8_E4M3", .n_bits = 8},     {.name = "F8_E5M2", .n_bits = 8},
+    {.name = "F8_E8M0", .n_bits = 8},     {.name = "F8_E4M3FNUZ", .n_bits = 8},
+    {.name = "F8_E5M2FNUZ", .n_bits = 8}, {.name = "F6_E2M3", .n_bits = 6},
+    {.name = "F6_E3M2", .n_bits = 6},     {.name = "F4", .n_bits = 4},
 };
 
 static const struct element_type *element_type_find(const char *name)
@@ -126,12 +115,12 @@ static enum err parse_entry(const json_t *info, const uint8_t *data, size_t data
     if (first > end)
         return bad_tensor(em, file, e->name, "ends before it starts");
     if (end > data_len)
-        return err_set(em, ERR_FORMAT,
-                       "%s is truncated: tensor \"%.200s\" ends at byte %zu of %zu", file, e->name,
-                       end, data_len);
+        return err_set(em, ERR_FORMAT, "%s is truncated: tensor \"%.200s\" ends at byte %zu of %zu",
+                       file, e->name, end, data_len);
     if (json_array_size(shape) > LIMIT_TENSOR_DIMS_MAX)
-        return err_set(em, ERR_FORMAT, "%s: tensor \"%.200s\" has %zu dimensions, at most %u can be",
-                       file, e->name, json_array_size(shape), LIMIT_TENSOR_DIMS_MAX);
+        return err_set(em, ERR_FORMAT,
+                       "%s: tensor \"%.200s\" has %zu dimensions, at most %u can be", file, e->name,
+                       json_array_size(shape), LIMIT_TENSOR_DIMS_MAX);
     snprintf(e->type_name, sizeof e->type_name, "%s", json_string_value(dtype));
     e->n_dims = (uint8_t)json_array_size(shape);
     e->n_elems = 1;
@@ -147,8 +136,7 @@ static enum err parse_entry(const json_t *info, const uint8_t *data, size_t data
     if (!type)
         return ERR_OK; /* newer than this list: refused when it is asked for */
     size_t n_bits;
-    if (!mul_size(e->n_elems, type->n_bits, &n_bits) || n_bits % 8 ||
-        n_bits / 8 != e->size_bytes)
+    if (!mul_size(e->n_elems, type->n_bits, &n_bits) || n_bits % 8 || n_bits / 8 != e->size_bytes)
         return err_set(em, ERR_FORMAT,
                        "%s: tensor \"%.200s\" has %zu bytes, its shape and type %s need another "
                        "number",
@@ -201,7 +189,8 @@ static enum err header_alloc(struct safetensors_header *h, const json_t *root, s
     size_t names_bytes = 1;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)root, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)root, key, value)
+    {
         names_bytes += strlen(key) + 1;
     }
     size_t n = json_object_size(root);
@@ -235,7 +224,8 @@ enum err safetensors_header_parse(const uint8_t *bytes, size_t len, const char *
     char *next_name = h.names;
     const char *key;
     json_t *value;
-    json_object_foreach(root, key, value) {
+    json_object_foreach(root, key, value)
+    {
         if (rc)
             break;
         if (!strcmp(key, "__metadata__")) {

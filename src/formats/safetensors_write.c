@@ -131,7 +131,8 @@ static enum err make_header(const struct writer *w, const struct shard *s, char 
     char *text = NULL;
     json_t *root = json_object();
     /* transformers refuses files without this note */
-    bool ok = root && !json_object_set_new(root, "__metadata__", json_pack("{s:s}", "format", "pt"));
+    bool ok =
+        root && !json_object_set_new(root, "__metadata__", json_pack("{s:s}", "format", "pt"));
     uint64_t at = 0;
     for (size_t i = s->first; ok && i < s->first + s->n; i++) {
         const struct weights_spec *spec = &w->specs[i];

@@ -146,7 +146,8 @@ static enum err open_shards(struct weights *w, const char *dir, const char *inde
     const char *tensor;
     json_t *shard;
     size_t number;
-    json_object_foreach((json_t *)(uintptr_t)weight_map, tensor, shard) {
+    json_object_foreach((json_t *)(uintptr_t)weight_map, tensor, shard)
+    {
         if (!json_is_string(shard))
             return err_set(em, ERR_FORMAT, "%s: the file of tensor \"%.200s\" must be a string",
                            index_path, tensor);
@@ -167,7 +168,8 @@ static enum err open_shards(struct weights *w, const char *dir, const char *inde
         rc = add_file(w, path, em);
         free(path);
         if (rc == ERR_NOTFOUND)
-            return err_set(em, rc, "%.200s: the file %.150s, which it lists, is missing: download it",
+            return err_set(em, rc,
+                           "%.200s: the file %.150s, which it lists, is missing: download it",
                            index_path, name);
         if (rc)
             return rc;
@@ -182,7 +184,8 @@ static enum err check_index(const struct weights *w, const char *index_path,
 {
     const char *tensor;
     json_t *shard;
-    json_object_foreach((json_t *)(uintptr_t)weight_map, tensor, shard) {
+    json_object_foreach((json_t *)(uintptr_t)weight_map, tensor, shard)
+    {
         size_t number;
         const struct weights_entry *e = find(w, tensor);
         if (shard_number(shard_numbers, shard, &number) || !e || e->file != number)
@@ -271,9 +274,10 @@ static enum err open_dir(const char *dir, struct weights **out, struct errmsg *e
         if (there)
             return rc;
     }
-    return err_set(em, ERR_NOTFOUND,
-                   "%s: no weights: neither %s.safetensors nor %s.safetensors, nor an index of them",
-                   dir, stems[0], stems[1]);
+    return err_set(
+        em, ERR_NOTFOUND,
+        "%s: no weights: neither %s.safetensors nor %s.safetensors, nor an index of them", dir,
+        stems[0], stems[1]);
 }
 
 enum err weights_open(const char *path, struct weights **out, struct errmsg *em)
@@ -305,9 +309,10 @@ static enum err entry_tensor(const struct weights *w, const struct weights_entry
                              struct tensor *out, struct errmsg *em)
 {
     if (!e->supported)
-        return err_set(em, ERR_UNSUPPORTED,
-                       "%s: tensor \"%.200s\" has elements of type %s; F32, F16 and BF16 can be used",
-                       w->files[e->file].path, e->name, e->type_name);
+        return err_set(
+            em, ERR_UNSUPPORTED,
+            "%s: tensor \"%.200s\" has elements of type %s; F32, F16 and BF16 can be used",
+            w->files[e->file].path, e->name, e->type_name);
     *out = (struct tensor){
         .name = e->name,
         .data = e->data,

@@ -19,10 +19,10 @@ struct weights_entry {
     size_t n_elems;
     size_t shape[LIMIT_TENSOR_DIMS_MAX];
     uint8_t n_dims;
-    bool supported;      /* the element type is an enum dtype */
-    enum dtype dtype;    /* if it is */
-    char type_name[16];  /* as the file calls it */
-    uint32_t file;       /* which file it lies in: the caller's number */
+    bool supported;     /* the element type is an enum dtype */
+    enum dtype dtype;   /* if it is */
+    char type_name[16]; /* as the file calls it */
+    uint32_t file;      /* which file it lies in: the caller's number */
 };
 
 /* The entries of one file, in the order of its header; their names in one block. */

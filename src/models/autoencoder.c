@@ -129,6 +129,9 @@ enum err autoencoder_open(struct backend *be, const char *path, struct autoencod
     rc = ae->kind->open(ae, c, em);
     if (!rc)
         rc = load_bn(ae, em);
+    /* every convolution was copied into the backend's order: little of the mapped file
+     * will be read again */
+    weights_release_pages(ae->weights);
 out:
     config_close(c);
     if (rc) {

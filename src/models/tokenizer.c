@@ -111,8 +111,8 @@ static enum err on_raw_text(void *ctx, const char *text, size_t len, struct errm
     struct buf nfc = {0};
     enum err rc = nfc_append(&nfc, text, len, em);
     if (!rc)
-        rc = added_split(added, (const char *)nfc.ptr, nfc.len, on_normalized_text, on_token, e,
-                         em);
+        rc =
+            added_split(added, (const char *)nfc.ptr, nfc.len, on_normalized_text, on_token, e, em);
     buf_deinit(&nfc);
     return rc;
 }

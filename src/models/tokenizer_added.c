@@ -41,7 +41,8 @@ void added_list_deinit(struct added_list *l)
 
 /* In tokens [lo, hi), which agree in their first depth bytes and are longer or of
  * that length, the first whose byte at depth is at least c. */
-static size_t lower_bound(const struct added_list *l, size_t lo, size_t hi, size_t depth, unsigned c)
+static size_t lower_bound(const struct added_list *l, size_t lo, size_t hi, size_t depth,
+                          unsigned c)
 {
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;

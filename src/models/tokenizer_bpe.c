@@ -106,9 +106,6 @@ enum err bpe_add_token(struct bpe *b, int32_t id, const uint8_t *bytes, size_t l
     if (b->lens[id] != NO_TOKEN)
         return err_set(em, ERR_FORMAT, "two tokens have the id %d", (int)id);
     size_t slot = findable ? find_slot(b, bytes, len) : 0;
-    if (findable && b->slots[slot] >= 0)
-        return err_set(em, ERR_FORMAT, "the tokens %d and %d have the same text",
-                       (int)b->slots[slot], (int)id);
     size_t start = b->bytes.len;
     enum err rc = buf_append(&b->bytes, bytes, len, em);
     if (rc)

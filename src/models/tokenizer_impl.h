@@ -66,13 +66,13 @@ struct bpe_merge {
 
 /* Tokens as the bytes that they stand for. A zeroed struct is an empty one. */
 struct bpe {
-    uint64_t seed;      /* of the hashes: a file cannot choose collisions */
-    struct buf bytes;   /* of all tokens, one after the other */
-    uint32_t *starts;   /* [max_ids] into bytes */
-    uint32_t *lens;     /* [max_ids]; UINT32_MAX: no such token */
+    uint64_t seed;    /* of the hashes: a file cannot choose collisions */
+    struct buf bytes; /* of all tokens, one after the other */
+    uint32_t *starts; /* [max_ids] into bytes */
+    uint32_t *lens;   /* [max_ids]; UINT32_MAX: no such token */
     size_t max_ids;
-    size_t n_ids;       /* highest id + 1 */
-    int32_t *slots;     /* [n_slots] hash table: bytes -> id */
+    size_t n_ids;   /* highest id + 1 */
+    int32_t *slots; /* [n_slots] hash table: bytes -> id */
     size_t n_slots;
     struct bpe_merge *merges; /* [n_merge_slots] hash table: pair -> rank, merged */
     size_t n_merge_slots;
@@ -85,7 +85,7 @@ NODISCARD enum err bpe_init(struct bpe *b, size_t max_ids, size_t n_tokens, size
                             struct errmsg *em);
 void bpe_deinit(struct bpe *b);
 /* Add a token. findable: its bytes can be looked up (false: only decoded).
- * ERR_FORMAT for an id or a findable text that is there already. */
+ * ERR_FORMAT for an id that is there already. */
 NODISCARD enum err bpe_add_token(struct bpe *b, int32_t id, const uint8_t *bytes, size_t len,
                                  bool findable, struct errmsg *em);
 int32_t bpe_find(const struct bpe *b, const uint8_t *bytes, size_t len);

@@ -14,7 +14,7 @@
 #define VALUES_PER_TOKEN 4u /* itself, and a merge of three */
 #define TOKEN_BYTES_MAX 4096u
 /* what ByteLevel splits by when the file gives no pattern of its own (GPT-2) */
-#define GPT2_PATTERN                                                                              \
+#define GPT2_PATTERN                                                                               \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 struct loader {
@@ -90,7 +90,8 @@ static enum err add_stage(struct loader *l, const char *pattern)
 
 static enum err load_split(struct loader *l, const json_t *value)
 {
-    const char *pattern = json_string_value(json_object_get(json_object_get(value, "pattern"), "Regex"));
+    const char *pattern =
+        json_string_value(json_object_get(json_object_get(value, "pattern"), "Regex"));
     const char *behavior = json_string_value(json_object_get(value, "behavior"));
     bool invert = false;
     enum err rc = read_flag(l, value, "invert", false, &invert);
@@ -131,9 +132,10 @@ static enum err load_pre_tokenizer(struct loader *l, const json_t *value)
     for (size_t i = 0; i < n; i++) {
         const json_t *stage = json_array_get(list, i);
         bool last = i + 1 == n;
-        enum err rc = !last && has_type(stage, "Split")       ? load_split(l, stage)
-                      : last && has_type(stage, "ByteLevel") ? load_byte_level(l, stage)
-                                                             : unsupported(l, "pre_tokenizer", stage);
+        enum err rc = !last && has_type(stage, "Split") ? load_split(l, stage)
+                      : last && has_type(stage, "ByteLevel")
+                          ? load_byte_level(l, stage)
+                          : unsupported(l, "pre_tokenizer", stage);
         if (rc)
             return rc;
     }
@@ -153,7 +155,8 @@ static enum err check_version(const struct loader *l, const json_t *value)
     const char *version = json_string_value(value);
     if (!value || (version && !strcmp(version, "1.0")))
         return ERR_OK;
-    return err_set(l->em, ERR_UNSUPPORTED, "%s: the version of a tokenizer must be \"1.0\"", l->name);
+    return err_set(l->em, ERR_UNSUPPORTED, "%s: the version of a tokenizer must be \"1.0\"",
+                   l->name);
 }
 
 /* One that only moves offsets, which nobody asks for here. */
@@ -206,7 +209,8 @@ static enum err check_ids(const struct loader *l, const json_t *vocab, size_t *m
     const char *text;
     json_t *id;
     *max_ids = 0;
-    json_object_foreach((json_t *)(uintptr_t)vocab, text, id) {
+    json_object_foreach((json_t *)(uintptr_t)vocab, text, id)
+    {
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= LIMIT_VOCAB_MAX)
             return err_set(l->em, ERR_FORMAT,
@@ -221,7 +225,8 @@ static enum err load_vocab(struct loader *l, const json_t *vocab)
 {
     const char *text;
     json_t *id;
-    json_object_foreach((json_t *)(uintptr_t)vocab, text, id) {
+    json_object_foreach((json_t *)(uintptr_t)vocab, text, id)
+    {
         size_t len = strlen(text), n;
         if (len > TOKEN_BYTES_MAX)
             return err_set(l->em, ERR_FORMAT, "%s: the token \"%.40s…\" is longer than %u bytes",
@@ -283,9 +288,10 @@ static enum err load_merge(struct loader *l, const json_t *merge, uint32_t rank)
         merged = bpe_find(b, l->left, n_left + n_right);
     }
     if (left < 0 || right < 0 || merged < 0)
-        return err_set(l->em, ERR_FORMAT,
-                       "%s: merge %u (\"%.60s\") has a part or a result that is not in the vocabulary",
-                       l->name, rank, text[0]);
+        return err_set(
+            l->em, ERR_FORMAT,
+            "%s: merge %u (\"%.60s\") has a part or a result that is not in the vocabulary",
+            l->name, rank, text[0]);
     bpe_add_merge(b, left, right, rank, merged);
     return ERR_OK;
 }
@@ -313,8 +319,8 @@ static enum err check_model_field(const struct loader *l, const json_t *model, c
                (json_is_number(value) && json_number_value(value) == 0);
     if (off)
         return ERR_OK;
-    return err_set(l->em, ERR_UNSUPPORTED, "%s: this program cannot do a BPE model with %s", l->name,
-                   field);
+    return err_set(l->em, ERR_UNSUPPORTED, "%s: this program cannot do a BPE model with %s",
+                   l->name, field);
 }
 
 static enum err load_model(struct loader *l, const json_t *model)
@@ -341,8 +347,7 @@ static enum err load_model(struct loader *l, const json_t *model)
     if (!rc)
         rc = check_ids(l, vocab, &max_ids);
     if (!rc)
-        rc = bpe_init(&l->t->bpe, max_ids, json_object_size(vocab),
-                      json_array_size(merges), l->em);
+        rc = bpe_init(&l->t->bpe, max_ids, json_object_size(vocab), json_array_size(merges), l->em);
     if (rc)
         return rc;
     l->t->bpe.ignore_merges = ignore_merges;
@@ -400,8 +405,8 @@ static enum err added_id(struct loader *l, const char *content, int64_t id, int3
         expected = in_vocab ? (int32_t)id : (*next)++;
     if (id != expected)
         return err_set(l->em, ERR_UNSUPPORTED,
-                       "%s: the added token \"%.100s\" has the id %lld, expected %d", l->name, content,
-                       (long long)id, (int)expected);
+                       "%s: the added token \"%.100s\" has the id %lld, expected %d", l->name,
+                       content, (long long)id, (int)expected);
     return ERR_OK;
 }
 
@@ -493,9 +498,9 @@ enum err tokenizer_load(struct tokenizer *t, const char *json, size_t len, const
     if (!rc)
         rc = load_model(l, json_object_get(root, "model"));
     if (!rc)
-        rc = load_added_tokens(l, json_object_get(root, "added_tokens"),
-                               json_object_size(json_object_get(json_object_get(root, "model"),
-                                                                "vocab")));
+        rc = load_added_tokens(
+            l, json_object_get(root, "added_tokens"),
+            json_object_size(json_object_get(json_object_get(root, "model"), "vocab")));
     json_decref(root);
     free(l);
     return rc;

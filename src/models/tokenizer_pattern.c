@@ -16,25 +16,25 @@
 #define PATTERN_BYTES_MAX 8192u
 #define MATCH_STEPS_MAX 10000000u /* of one word; a sane pattern needs a few per byte */
 
-#define SPACE_RANGES                                                                              \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"   \
+#define SPACE_RANGES                                                                               \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
-#define NOT_SPACE_RANGES                                                                          \
-    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}"                  \
-    "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}"                \
+#define NOT_SPACE_RANGES                                                                           \
+    "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}"                   \
+    "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}"                 \
     "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define NEWER_LETTERS                                                                             \
-    "\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}"              \
-    "\\x{10d4a}-\\x{10d65}\\x{10d6f}-\\x{10d85}\\x{10ec2}-\\x{10ec4}\\x{1123f}-\\x{11240}"        \
-    "\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}"          \
-    "\\x{113d3}\\x{11bc0}-\\x{11be0}\\x{11f02}\\x{11f04}-\\x{11f10}\\x{11f12}-\\x{11f33}"         \
-    "\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}"                   \
-    "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}"                    \
-    "\\x{1e030}-\\x{1e06d}\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}"         \
+#define NEWER_LETTERS                                                                              \
+    "\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}"               \
+    "\\x{10d4a}-\\x{10d65}\\x{10d6f}-\\x{10d85}\\x{10ec2}-\\x{10ec4}\\x{1123f}-\\x{11240}"         \
+    "\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}"           \
+    "\\x{113d3}\\x{11bc0}-\\x{11be0}\\x{11f02}\\x{11f04}-\\x{11f10}\\x{11f12}-\\x{11f33}"          \
+    "\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}"                    \
+    "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}"                     \
+    "\\x{1e030}-\\x{1e06d}\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}"          \
     "\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"
-#define NEWER_NUMBERS                                                                             \
-    "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}"        \
-    "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}"        \
+#define NEWER_NUMBERS                                                                              \
+    "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}"         \
+    "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}"         \
     "\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}"
 
 struct pattern {
@@ -58,10 +58,11 @@ static enum err put(struct translation *t, const char *text)
 
 static enum err refuse(const struct translation *t, const char *what)
 {
-    return err_set(t->em, ERR_UNSUPPORTED,
-                   "%s: the pattern of the pre_tokenizer has %s at its byte %zu, which this program "
-                   "cannot run",
-                   t->name, what, t->at);
+    return err_set(
+        t->em, ERR_UNSUPPORTED,
+        "%s: the pattern of the pre_tokenizer has %s at its byte %zu, which this program "
+        "cannot run",
+        t->name, what, t->at);
 }
 
 /* A set: itself inside a class, in brackets outside. */
@@ -210,8 +211,8 @@ static enum err compile(struct pattern *p, const struct buf *source, const char 
     if (!p->code) {
         PCRE2_UCHAR text[128] = {0};
         pcre2_get_error_message(code, text, sizeof text);
-        return err_set(em, ERR_FORMAT, "%s: the pattern of the pre_tokenizer is not valid: %s", name,
-                       (const char *)text);
+        return err_set(em, ERR_FORMAT, "%s: the pattern of the pre_tokenizer is not valid: %s",
+                       name, (const char *)text);
     }
     /* without it, pcre2_match interprets: slower, the same result */
     (void)pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE);

@@ -167,8 +167,7 @@ static uint32_t compose(uint32_t a, uint32_t b)
     utf8proc_int32_t pair[3] = {(utf8proc_int32_t)a, (utf8proc_int32_t)b, 0};
     if (b < 0x300 || is_newer(a) || is_newer(b))
         return 0;
-    utf8proc_ssize_t n =
-        utf8proc_normalize_utf32(pair, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(pair, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     return n == 1 && !is_newer((uint32_t)pair[0]) ? (uint32_t)pair[0] : 0;
 }
 

@@ -84,20 +84,25 @@ static enum err load_matrix(struct loader *ld, struct weight **out, size_t rows,
     return rc ? rc : keep(ld, &tensor, 0, 0, out);
 }
 
-/* Successive slices of a matrix's rows: the first n[0] rows become *out[0], …
- * cols: of the matrix. Together they are all of it. */
-static enum err load_slices(struct loader *ld, struct weight **const *out, const size_t *n,
-                            size_t n_slices, size_t cols, const char *name)
+struct slice {
+    struct weight **out;
+    size_t n_rows;
+};
+
+/* A matrix of which successive rows go to the given weights; together they are all of
+ * it. cols: of the matrix. */
+static enum err load_slices(struct loader *ld, const struct slice *slices, size_t n_slices,
+                            size_t cols, const char *name)
 {
     struct tensor tensor;
     size_t rows = 0;
     for (size_t i = 0; i < n_slices; i++)
-        rows += n[i];
+        rows += slices[i].n_rows;
     enum err rc = get_matrix(ld, name, rows, cols, &tensor);
     size_t first = 0;
     for (size_t i = 0; !rc && i < n_slices; i++) {
-        rc = keep(ld, &tensor, first, n[i], out[i]);
-        first += n[i];
+        rc = keep(ld, &tensor, first, slices[i].n_rows, slices[i].out);
+        first += slices[i].n_rows;
     }
     return rc;
 }
@@ -105,8 +110,8 @@ static enum err load_slices(struct loader *ld, struct weight **const *out, const
 static enum err load_norm(struct loader *ld, struct weight **out, const char *name)
 {
     struct tensor tensor;
-    enum err rc = weights_get_shaped(ld->t->weights, name, &tensor, ld->em, 1,
-                                     ld->t->info.head_dim);
+    enum err rc =
+        weights_get_shaped(ld->t->weights, name, &tensor, ld->em, 1, ld->t->info.head_dim);
     return rc ? rc : keep(ld, &tensor, 0, 0, out);
 }
 
@@ -118,8 +123,8 @@ static enum err load_mlp(struct loader *ld, struct stream *s, const char *mlp_in
 {
     size_t hidden = ld->t->info.hidden;
     size_t mlp = ld->t->mlp;
-    enum err rc = load_slices(ld, (struct weight **[]){&s->mlp_gate, &s->mlp_up},
-                              (size_t[]){mlp, mlp}, 2, hidden, mlp_in);
+    const struct slice in[] = {{&s->mlp_gate, mlp}, {&s->mlp_up, mlp}};
+    enum err rc = load_slices(ld, in, 2, hidden, mlp_in);
     return rc ? rc : load_matrix(ld, &s->mlp_down, hidden, mlp, mlp_out);
 }
 
@@ -130,10 +135,10 @@ static enum err load_single(struct loader *ld, struct single_block *b, size_t i,
     size_t hidden = ld->t->info.hidden;
     size_t mlp = ld->t->mlp;
     char name[NAME_BYTES_MAX];
+    const struct slice slices[] = {
+        {&b->q, hidden}, {&b->kv, 2 * hidden}, {&b->mlp_gate, mlp}, {&b->mlp_up, mlp}};
     name_format(ld, name, in, i);
-    enum err rc = load_slices(ld,
-                              (struct weight **[]){&b->q, &b->kv, &b->mlp_gate, &b->mlp_up},
-                              (size_t[]){hidden, 2 * hidden, mlp, mlp}, 4, hidden, name);
+    enum err rc = load_slices(ld, slices, 4, hidden, name);
     if (rc)
         return rc;
     name_format(ld, name, out, i);
@@ -174,8 +179,8 @@ static enum err load_outside(struct loader *ld, bool bfl)
         {&t->mod_single, 3 * hidden, hidden, "single_stream_modulation.linear",
          "single_stream_modulation.lin"},
         {&t->final, info->out_channels, hidden, "proj_out", "final_layer.linear"},
-        {&t->guidance.in, hidden, t->n_sinusoids,
-         "time_guidance_embed.guidance_embedder.linear_1", "guidance_in.in_layer"},
+        {&t->guidance.in, hidden, t->n_sinusoids, "time_guidance_embed.guidance_embedder.linear_1",
+         "guidance_in.in_layer"},
         {&t->guidance.out, hidden, hidden, "time_guidance_embed.guidance_embedder.linear_2",
          "guidance_in.out_layer"},
     };
@@ -190,10 +195,9 @@ static enum err load_outside(struct loader *ld, bool bfl)
     }
     /* BFL stores (shift, scale), diffusers (scale, shift). */
     name_format(ld, name, "%s.weight", bfl ? "final_layer.adaLN_modulation.1" : "norm_out.linear");
-    return load_slices(ld,
-                       (struct weight **[]){bfl ? &t->final_shift : &t->final_scale,
-                                            bfl ? &t->final_scale : &t->final_shift},
-                       (size_t[]){hidden, hidden}, 2, hidden, name);
+    const struct slice slices[] = {{bfl ? &t->final_shift : &t->final_scale, hidden},
+                                   {bfl ? &t->final_scale : &t->final_shift, hidden}};
+    return load_slices(ld, slices, 2, hidden, name);
 }
 
 /* ---- diffusers' layout -------------------------------------------------------- */
@@ -234,8 +238,8 @@ static enum err load_diffusers(struct loader *ld)
 {
     static const struct stream_names img = {"to_q",   "to_k",   "to_v", "to_out.0",
                                             "norm_q", "norm_k", "ff"};
-    static const struct stream_names txt = {"add_q_proj",   "add_k_proj",   "add_v_proj",
-                                            "to_add_out",   "norm_added_q", "norm_added_k",
+    static const struct stream_names txt = {"add_q_proj", "add_k_proj",   "add_v_proj",
+                                            "to_add_out", "norm_added_q", "norm_added_k",
                                             "ff_context"};
     struct transformer *t = ld->t;
     enum err rc = load_outside(ld, false);
@@ -258,8 +262,8 @@ static enum err read_axes(struct transformer *t, const struct config *c, const c
 {
     size_t axes[LIMIT_TENSOR_DIMS_MAX];
     size_t n = 0;
-    enum err rc = config_sizes(c, "axes_dims_rope", 0, HEAD_DIM_MAX, axes, LIMIT_TENSOR_DIMS_MAX,
-                               &n, em);
+    enum err rc =
+        config_sizes(c, "axes_dims_rope", 0, HEAD_DIM_MAX, axes, LIMIT_TENSOR_DIMS_MAX, &n, em);
     if (rc)
         return rc;
     if (!config_has(c, "axes_dims_rope")) {
@@ -389,8 +393,8 @@ static enum err load_stream_bfl(struct loader *ld, struct stream *s, size_t bloc
     char name[NAME_BYTES_MAX];
     char name_out[NAME_BYTES_MAX];
     name_format(ld, name, "double_blocks.%zu.%s_attn.qkv.weight", block, stream);
-    enum err rc = load_slices(ld, (struct weight **[]){&s->q, &s->k, &s->v},
-                              (size_t[]){hidden, hidden, hidden}, 3, hidden, name);
+    const struct slice qkv[] = {{&s->q, hidden}, {&s->k, hidden}, {&s->v, hidden}};
+    enum err rc = load_slices(ld, qkv, 3, hidden, name);
     if (rc)
         return rc;
     name_format(ld, name, "double_blocks.%zu.%s_attn.proj.weight", block, stream);
@@ -443,8 +447,8 @@ static enum err read_dim(const struct loader *ld, const char *short_name, unsign
                        weights_path(w), name, tensor.n_dims, n_dims);
     size_t size = tensor.shape[dim];
     if (size == 0 || size > 4 * LIMIT_WIDTH_MAX)
-        return err_set(ld->em, ERR_FORMAT, "%s: tensor %s has a dimension of %zu",
-                       weights_path(w), name, size);
+        return err_set(ld->em, ERR_FORMAT, "%s: tensor %s has a dimension of %zu", weights_path(w),
+                       name, size);
     *out = size;
     return ERR_OK;
 }
@@ -528,13 +532,17 @@ static enum err read_shapes(struct loader *ld)
                        path, info->hidden, info->head_dim);
     if (!doubles) {
         if (mlp <= info->hidden)
-            return err_set(ld->em, ERR_FORMAT, "%s: tensor single_blocks.0.linear2.weight has %zu "
-                           "columns, of which %zu are the attention's", path, mlp, info->hidden);
+            return err_set(ld->em, ERR_FORMAT,
+                           "%s: tensor single_blocks.0.linear2.weight has %zu "
+                           "columns, of which %zu are the attention's",
+                           path, mlp, info->hidden);
         mlp -= info->hidden;
     }
     if (t->n_sinusoids % 2)
-        return err_set(ld->em, ERR_FORMAT, "%s: tensor time_in.in_layer.weight has an odd number "
-                       "of columns, %zu", path, t->n_sinusoids);
+        return err_set(ld->em, ERR_FORMAT,
+                       "%s: tensor time_in.in_layer.weight has an odd number "
+                       "of columns, %zu",
+                       path, t->n_sinusoids);
     info->n_heads = info->hidden / info->head_dim;
     t->mlp = mlp;
     t->rope_theta = 2000.0;

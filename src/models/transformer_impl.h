@@ -17,11 +17,11 @@ struct embedder {
 
 /* One of the two token streams of a double block. */
 struct stream {
-    struct weight *q, *k, *v;      /* [hidden, hidden] each */
-    struct weight *norm_q, *norm_k; /* [head_dim] */
-    struct weight *out;            /* [hidden, hidden] */
+    struct weight *q, *k, *v;         /* [hidden, hidden] each */
+    struct weight *norm_q, *norm_k;   /* [head_dim] */
+    struct weight *out;               /* [hidden, hidden] */
     struct weight *mlp_gate, *mlp_up; /* [mlp, hidden]: silu(gate) * up */
-    struct weight *mlp_down;       /* [hidden, mlp] */
+    struct weight *mlp_down;          /* [hidden, mlp] */
 };
 
 struct double_block {
@@ -29,29 +29,29 @@ struct double_block {
 };
 
 struct single_block {
-    struct weight *q;              /* [hidden, hidden] */
-    struct weight *kv;             /* [2 * hidden, hidden] */
-    struct weight *norm_q, *norm_k; /* [head_dim] */
+    struct weight *q;                 /* [hidden, hidden] */
+    struct weight *kv;                /* [2 * hidden, hidden] */
+    struct weight *norm_q, *norm_k;   /* [head_dim] */
     struct weight *mlp_gate, *mlp_up; /* [mlp, hidden] */
-    struct weight *out;            /* [hidden, hidden + mlp], for [attention, mlp] */
+    struct weight *out;               /* [hidden, hidden + mlp], for [attention, mlp] */
 };
 
 struct transformer {
     struct backend *be;
     struct weights *weights;
     struct transformer_info info;
-    size_t mlp;             /* width of the mlp's activation */
-    size_t n_sinusoids;     /* of the timestep embedding, cosines first */
-    size_t axes[N_AXES];    /* channels of a head that each axis of a position turns */
+    size_t mlp;          /* width of the mlp's activation */
+    size_t n_sinusoids;  /* of the timestep embedding, cosines first */
+    size_t axes[N_AXES]; /* channels of a head that each axis of a position turns */
     double rope_theta;
     float eps;
 
     struct weight *img_in, *txt_in;
-    struct embedder time, guidance; /* guidance: NULLs without guidance_embed */
-    struct weight *mod_img, *mod_txt; /* [6 * hidden, hidden] */
-    struct weight *mod_single;        /* [3 * hidden, hidden] */
+    struct embedder time, guidance;           /* guidance: NULLs without guidance_embed */
+    struct weight *mod_img, *mod_txt;         /* [6 * hidden, hidden] */
+    struct weight *mod_single;                /* [3 * hidden, hidden] */
     struct weight *final_shift, *final_scale; /* [hidden, hidden] */
-    struct weight *final;             /* [out_channels, hidden] */
+    struct weight *final;                     /* [out_channels, hidden] */
     struct double_block *doubles;
     struct single_block *singles;
 

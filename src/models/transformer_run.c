@@ -27,35 +27,33 @@
 
 /* Device memory of a run, in one piece; each in floats from its beginning. */
 struct plan {
-    size_t h;          /* [n_tokens, hidden] */
-    size_t kv;         /* [n_tokens, 2 * hidden]: k, then v */
-    size_t norm;       /* [n_rows, hidden] */
-    size_t q;          /* [n_rows, hidden] */
-    size_t cat;        /* [n_rows, hidden + mlp]: attention, then the mlp's activation */
-    size_t image;      /* [n_image, in_channels] */
-    size_t velocity;   /* [n_image, out_channels] */
-    size_t cos, sin;   /* [n_tokens, head_dim / 2] */
-    size_t sinusoids;  /* [2, n_sinusoids]: of the timestep, of the guidance */
-    size_t embed;      /* [hidden]: between an embedder's two linears */
-    size_t temb;       /* [hidden] */
-    size_t silu_temb;  /* [hidden] */
+    size_t h;                /* [n_tokens, hidden] */
+    size_t kv;               /* [n_tokens, 2 * hidden]: k, then v */
+    size_t norm;             /* [n_rows, hidden] */
+    size_t q;                /* [n_rows, hidden] */
+    size_t cat;              /* [n_rows, hidden + mlp]: attention, then the mlp's activation */
+    size_t image;            /* [n_image, in_channels] */
+    size_t velocity;         /* [n_image, out_channels] */
+    size_t cos, sin;         /* [n_tokens, head_dim / 2] */
+    size_t sinusoids;        /* [2, n_sinusoids]: of the timestep, of the guidance */
+    size_t embed;            /* [hidden]: between an embedder's two linears */
+    size_t temb;             /* [hidden] */
+    size_t silu_temb;        /* [hidden] */
     size_t mod_img, mod_txt; /* [6 * hidden] */
-    size_t mod_single; /* [3 * hidden] */
+    size_t mod_single;       /* [3 * hidden] */
     size_t final_shift, final_scale; /* [hidden] */
-    size_t n_floats;   /* of them all */
+    size_t n_floats;                 /* of them all */
 };
 
 struct transformer_run {
     struct transformer *t;
     size_t n_text, n_image, n_out;
-    size_t n_rows; /* that a second pass takes at most */
     struct plan at;
-    float *memory;       /* device */
-    float *text;         /* host [n_text, hidden]: the text after its embedding, which no
-                          * timestep changes */
-    float *sinusoids;    /* host [2, n_sinusoids] */
-    void (*observe)(void *ctx, const char *stage, const float *data, size_t rows,
-                    size_t channels);
+    float *memory;    /* device */
+    float *text;      /* host [n_text, hidden]: the text after its embedding, which no
+                       * timestep changes */
+    float *sinusoids; /* host [2, n_sinusoids] */
+    void (*observe)(void *ctx, const char *stage, const float *data, size_t rows, size_t channels);
     void *observe_ctx;
 };
 
@@ -106,11 +104,9 @@ static bool plan_make(const struct transformer *t, size_t n_text, size_t n_image
            reserve(total, n_tokens, info->head_dim / 2, &p->sin) &&
            reserve(total, 2, t->n_sinusoids, &p->sinusoids) &&
            reserve(total, 1, hidden, &p->embed) && reserve(total, 1, hidden, &p->temb) &&
-           reserve(total, 1, hidden, &p->silu_temb) &&
-           reserve(total, 6, hidden, &p->mod_img) && reserve(total, 6, hidden, &p->mod_txt) &&
-           reserve(total, 3, hidden, &p->mod_single) &&
-           reserve(total, 1, hidden, &p->final_shift) &&
-           reserve(total, 1, hidden, &p->final_scale);
+           reserve(total, 1, hidden, &p->silu_temb) && reserve(total, 6, hidden, &p->mod_img) &&
+           reserve(total, 6, hidden, &p->mod_txt) && reserve(total, 3, hidden, &p->mod_single) &&
+           reserve(total, 1, hidden, &p->final_shift) && reserve(total, 1, hidden, &p->final_scale);
 }
 
 size_t transformer_run_bytes(const struct transformer *t, size_t n_text, size_t n_image)
@@ -148,8 +144,7 @@ static enum err upload_rope(struct transformer_run *r, const struct position *po
     if (!table)
         return err_nomem(em, 2 * n * sizeof *table);
     for (size_t i = 0; i < n_tokens; i++) {
-        const float axes[N_AXES] = {positions[i].t, positions[i].h, positions[i].w,
-                                    positions[i].l};
+        const float axes[N_AXES] = {positions[i].t, positions[i].h, positions[i].w, positions[i].l};
         size_t at = i * half;
         for (size_t a = 0; a < N_AXES; a++) {
             rope_axis(table + at, table + n + at, axes[a], t->axes[a], t->rope_theta);
@@ -166,8 +161,8 @@ static enum err upload_rope(struct transformer_run *r, const struct position *po
 static void linear(struct transformer_run *r, const struct weight *w, const float *x, size_t ldx,
                    size_t m, float *y, size_t ldy)
 {
-    backend_linear(r->t->be, &(struct linear_args){.x = x, .ldx = ldx, .m = m, .w = w, .y = y,
-                                                   .ldy = ldy});
+    struct linear_args a = {.x = x, .ldx = ldx, .m = m, .w = w, .y = y, .ldy = ldy};
+    backend_linear(r->t->be, &a);
 }
 
 /* Through h, which is free until the first forward. */
@@ -211,8 +206,10 @@ enum err transformer_run_new(struct transformer *t, const float *text, size_t n_
                              struct transformer_run **out, struct errmsg *em)
 {
     if (n_text == 0 || n_out == 0 || n_out > n_image)
-        return err_set(em, ERR_USAGE, "a run of %zu text tokens and %zu image tokens, %zu of them "
-                       "with a velocity, makes no sense", n_text, n_image, n_out);
+        return err_set(em, ERR_USAGE,
+                       "a run of %zu text tokens and %zu image tokens, %zu of them "
+                       "with a velocity, makes no sense",
+                       n_text, n_image, n_out);
     if (transformer_run_bytes(t, n_text, n_image) == SIZE_MAX)
         return err_nomem(em, SIZE_MAX);
     struct transformer_run *r = calloc(1, sizeof *r);
@@ -252,8 +249,8 @@ void transformer_run_observe(struct transformer_run *r,
 }
 
 /* data: device [rows, channels]. */
-static enum err observe(struct transformer_run *r, const float *data, size_t rows,
-                        size_t channels, struct errmsg *em, const char *fmt, size_t block)
+static enum err observe(struct transformer_run *r, const float *data, size_t rows, size_t channels,
+                        struct errmsg *em, const char *fmt, size_t block)
 {
     if (!r->observe)
         return ERR_OK;
@@ -272,16 +269,18 @@ static enum err observe(struct transformer_run *r, const float *data, size_t row
 
 /* ---- conditioning: once per step ---------------------------------------------- */
 
-/* value -> cosines, then sines of value times falling frequencies; float32 as upstream. */
+/* value -> cosines, then sines of value times falling frequencies; rounded to float32
+ * where upstream rounds. An angle is as large as value, so a frequency that torch's exp
+ * rounds to the other neighbour shows: by 2.4e-4 at most for a guidance of 4. */
 static void sinusoids(float *out, size_t n, float value)
 {
     size_t half = n / 2;
     float log_period = (float)-log(10000.0);
     for (size_t k = 0; k < half; k++) {
-        float frequency = expf(log_period * (float)k / (float)half);
-        float angle = value * frequency;
-        out[k] = cosf(angle);
-        out[half + k] = sinf(angle);
+        float frequency = (float)exp((double)(log_period * (float)k / (float)half));
+        double angle = value * frequency;
+        out[k] = (float)cos(angle);
+        out[half + k] = (float)sin(angle);
     }
 }
 
@@ -291,12 +290,26 @@ static void embed(struct transformer_run *r, const struct embedder *e, const flo
 {
     size_t hidden = r->t->info.hidden;
     float *between = r->memory + r->at.embed;
-    backend_linear(r->t->be, &(struct linear_args){.x = x, .ldx = r->t->n_sinusoids, .m = 1,
-                                                   .w = e->in, .y = between, .ldy = hidden,
-                                                   .act = ACT_SILU});
-    backend_linear(r->t->be, &(struct linear_args){.x = between, .ldx = hidden, .m = 1,
-                                                   .w = e->out, .y = y, .ldy = hidden,
-                                                   .accumulate = accumulate});
+    struct linear_args in = {
+        .x = x,
+        .ldx = r->t->n_sinusoids,
+        .m = 1,
+        .w = e->in,
+        .y = between,
+        .ldy = hidden,
+        .act = ACT_SILU,
+    };
+    struct linear_args out = {
+        .x = between,
+        .ldx = hidden,
+        .m = 1,
+        .w = e->out,
+        .y = y,
+        .ldy = hidden,
+        .accumulate = accumulate,
+    };
+    backend_linear(r->t->be, &in);
+    backend_linear(r->t->be, &out);
 }
 
 static enum err condition(struct transformer_run *r, float timestep, float guidance,
@@ -364,13 +377,19 @@ static void turn(struct transformer_run *r, struct range rows, float *x, size_t 
 {
     const struct transformer_info *info = &r->t->info;
     size_t half = info->head_dim / 2;
-    backend_head_norm_rope(
-        r->t->be, &(struct head_norm_rope_args){.x = x, .ldx = ldx, .n = rows.n,
-                                                .n_heads = info->n_heads,
-                                                .head_dim = info->head_dim, .w = norm,
-                                                .eps = r->t->eps, .style = ROPE_INTERLEAVED,
-                                                .cos = r->memory + r->at.cos + rows.first * half,
-                                                .sin = r->memory + r->at.sin + rows.first * half});
+    struct head_norm_rope_args a = {
+        .x = x,
+        .ldx = ldx,
+        .n = rows.n,
+        .n_heads = info->n_heads,
+        .head_dim = info->head_dim,
+        .w = norm,
+        .eps = r->t->eps,
+        .style = ROPE_INTERLEAVED,
+        .cos = r->memory + r->at.cos + rows.first * half,
+        .sin = r->memory + r->at.sin + rows.first * half,
+    };
+    backend_head_norm_rope(r->t->be, &a);
 }
 
 /* Keys and values of the rows from their normalised state. kv: both in one weight, or
@@ -401,15 +420,24 @@ static void attend(struct transformer_run *r, struct range rows, const struct we
     float *q = r->memory + r->at.q;
     linear(r, w_q, r->memory + r->at.norm, hidden, rows.n, q, hidden);
     turn(r, rows, q, hidden, norm_q);
-    backend_attention(
-        r->t->be,
-        &(struct attention_args){.q = q, .k = r->memory + r->at.kv,
-                                 .v = r->memory + r->at.kv + hidden, .out = r->memory + r->at.cat,
-                                 .ldq = hidden, .ldk = 2 * hidden, .ldv = 2 * hidden,
-                                 .ldo = hidden + r->t->mlp, .n_q = rows.n, .n_k = n_tokens,
-                                 .n_k_valid = n_tokens, .n_heads = info->n_heads,
-                                 .n_kv_heads = info->n_heads, .head_dim = info->head_dim,
-                                 .scale = 1.0f / sqrtf((float)info->head_dim)});
+    struct attention_args a = {
+        .q = q,
+        .k = r->memory + r->at.kv,
+        .v = r->memory + r->at.kv + hidden,
+        .out = r->memory + r->at.cat,
+        .ldq = hidden,
+        .ldk = 2 * hidden,
+        .ldv = 2 * hidden,
+        .ldo = hidden + r->t->mlp,
+        .n_q = rows.n,
+        .n_k = n_tokens,
+        .n_k_valid = n_tokens,
+        .n_heads = info->n_heads,
+        .n_kv_heads = info->n_heads,
+        .head_dim = info->head_dim,
+        .scale = 1.0f / sqrtf((float)info->head_dim),
+    };
+    backend_attention(r->t->be, &a);
 }
 
 /* silu(gate · norm) * (up · norm) -> the last columns of cat. */
@@ -417,11 +445,16 @@ static void activate(struct transformer_run *r, struct range rows, const struct 
                      const struct weight *up)
 {
     size_t hidden = r->t->info.hidden;
-    backend_linear(r->t->be,
-                   &(struct linear_args){.x = r->memory + r->at.norm, .ldx = hidden, .m = rows.n,
-                                         .w = gate, .w_up = up,
-                                         .y = r->memory + r->at.cat + hidden,
-                                         .ldy = hidden + r->t->mlp});
+    struct linear_args a = {
+        .x = r->memory + r->at.norm,
+        .ldx = hidden,
+        .m = rows.n,
+        .w = gate,
+        .w_up = up,
+        .y = r->memory + r->at.cat + hidden,
+        .ldy = hidden + r->t->mlp,
+    };
+    backend_linear(r->t->be, &a);
 }
 
 /* h += gate * (w · x) for the rows; x: columns of cat, from the given one. */
@@ -429,18 +462,23 @@ static void add_gated(struct transformer_run *r, struct range rows, const struct
                       size_t column, const float *gate)
 {
     size_t hidden = r->t->info.hidden;
-    backend_linear(r->t->be,
-                   &(struct linear_args){.x = r->memory + r->at.cat + column,
-                                         .ldx = hidden + r->t->mlp, .m = rows.n, .w = w,
-                                         .gate = gate,
-                                         .y = r->memory + r->at.h + rows.first * hidden,
-                                         .ldy = hidden, .accumulate = true});
+    struct linear_args a = {
+        .x = r->memory + r->at.cat + column,
+        .ldx = hidden + r->t->mlp,
+        .m = rows.n,
+        .w = w,
+        .gate = gate,
+        .y = r->memory + r->at.h + rows.first * hidden,
+        .ldy = hidden,
+        .accumulate = true,
+    };
+    backend_linear(r->t->be, &a);
 }
 
 /* ---- blocks -------------------------------------------------------------------- */
 
-static void double_first_pass(struct transformer_run *r, struct range rows,
-                              const struct stream *s, struct modulation mod)
+static void double_first_pass(struct transformer_run *r, struct range rows, const struct stream *s,
+                              struct modulation mod)
 {
     struct range chunk = {rows.first, 0};
     while (next_chunk(rows, &chunk)) {
@@ -449,9 +487,8 @@ static void double_first_pass(struct transformer_run *r, struct range rows,
     }
 }
 
-static void double_second_pass(struct transformer_run *r, struct range rows,
-                               const struct stream *s, struct modulation attention,
-                               struct modulation mlp)
+static void double_second_pass(struct transformer_run *r, struct range rows, const struct stream *s,
+                               struct modulation attention, struct modulation mlp)
 {
     struct range chunk = {rows.first, 0};
     while (next_chunk(rows, &chunk)) {

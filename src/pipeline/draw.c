@@ -6,54 +6,20 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/mem.h"
-#include "base/size.h"
 #include "models/noise.h"
-#include "pipeline/geometry.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/pipeline_impl.h"
+#include "pipeline/drawing.h"
 #include "pipeline/prompt.h"
 
-#define DEFAULT_WIDTH_PX 1024
-#define DEFAULT_HEIGHT_PX 768
 /* Reference image i lies at t = 10 + 10·i on the first RoPE axis. */
 #define REFERENCE_T_FIRST 10.0f
 #define REFERENCE_T_STEP 10.0f
 /* Left free for the system when deciding whether memory is short. */
 #define MEMORY_MARGIN_BYTES ((uint64_t)1 << 30)
-/* Previews are decoded at about this area: enough to see, a fraction of a step. */
-#define PREVIEW_PIXELS_MAX ((size_t)512 * 512)
 
 /* Multiply-adds of the autoencoders per pixel, for the progress estimate only. */
 #define TAEF2_FLOPS_PER_PIXEL 0.54e6
 #define KL_FLOPS_PER_PIXEL 6.5e6
-
-/* Everything that one drawing owns. */
-struct drawing {
-    struct pipeline *p;
-    const struct draw_request *req;
-    size_t width_px, height_px;
-    size_t steps;
-    double guidance;
-    struct grid grid;
-    size_t token_width;
-    size_t n_noise;           /* image tokens that are drawn */
-    size_t n_image;           /* those and the references' */
-    char *enhanced;           /* NULL, or the prompt that is drawn */
-    struct image *references; /* prepared copies */
-    struct grid *reference_grids;
-    float *tokens;            /* [n_image, token_width]: latent, then references */
-    float *velocity, *velocity_negative; /* [n_noise, token_width] */
-    float *sigmas;
-    struct position *positions;
-    struct transformer_run *run, *run_negative;
-    /* progress: arithmetic done so far, of all there is, in FLOPs */
-    double work_done, work_total, work_stage;
-    enum stage stage;
-    size_t step;
-    struct draw_result *result;
-};
 
 /* ---- progress -------------------------------------------------------------- */
 
@@ -94,7 +60,7 @@ static double step_work(const struct drawing *d)
 
 static double autoencoder_work(const struct pipeline *p, size_t n_pixels)
 {
-    bool tiny = strcmp(autoencoder_info(p->autoencoder).kind, "AutoencoderTAEF2") == 0;
+    bool tiny = autoencoder_is_tiny(p->autoencoder);
     return (double)n_pixels * (tiny ? TAEF2_FLOPS_PER_PIXEL : KL_FLOPS_PER_PIXEL);
 }
 
@@ -111,135 +77,6 @@ static void end(struct drawing *d, double started_s)
     d->result->seconds[d->stage] += clock_now_s() - started_s;
     d->work_done += d->work_stage;
     d->work_stage = 0;
-}
-
-/* ---- inputs ---------------------------------------------------------------- */
-
-static enum err check_side(const char *name, size_t px, struct errmsg *em)
-{
-    if (px < LIMIT_SIDE_MIN_PX || px > LIMIT_SIDE_MAX_PX)
-        return err_set(em, ERR_USAGE, "the %s is %zu px; it must be from %u to %u", name, px,
-                       LIMIT_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX);
-    return ERR_OK;
-}
-
-static size_t clamp_side(size_t px)
-{
-    return min_size(max_size(px, LIMIT_SIDE_MIN_PX), LIMIT_SIDE_MAX_PX);
-}
-
-static bool is_blank(const char *s)
-{
-    return s[strspn(s, " \t\r\n\v\f")] == '\0';
-}
-
-/* The reference's size within the limits of a picture, its aspect kept. */
-static void size_of_reference(const struct image *ref, size_t *w, size_t *h)
-{
-    double scale = fmin(1.0, (double)LIMIT_SIDE_MAX_PX /
-                                 (double)max_size(ref->width_px, ref->height_px));
-    *w = clamp_side((size_t)lround((double)ref->width_px * scale));
-    *h = clamp_side((size_t)lround((double)ref->height_px * scale));
-}
-
-static enum err resolve_request(struct drawing *d, struct errmsg *em)
-{
-    const struct draw_request *req = d->req;
-    const struct pipeline *p = d->p;
-    if (!req->prompt || is_blank(req->prompt))
-        return err_set(em, ERR_USAGE, "the prompt is empty; say what to draw");
-    if (strlen(req->prompt) > LIMIT_PROMPT_BYTES_MAX)
-        return err_set(em, ERR_USAGE, "the prompt has %zu bytes; at most %u are allowed",
-                       strlen(req->prompt), LIMIT_PROMPT_BYTES_MAX);
-    if (req->n_references > LIMIT_REFERENCES_MAX)
-        return err_set(em, ERR_USAGE, "%zu reference pictures; at most %u are allowed",
-                       req->n_references, LIMIT_REFERENCES_MAX);
-    if (req->n_references && !autoencoder_info(p->autoencoder).has_encoder)
-        return err_set(em, ERR_UNSUPPORTED,
-                       "%s cannot take reference pictures: its autoencoder has no encoder",
-                       p->dir.name);
-    if (req->steps > LIMIT_STEPS_MAX)
-        return err_set(em, ERR_USAGE, "%zu steps; at most %u are allowed", req->steps,
-                       LIMIT_STEPS_MAX);
-    d->steps = req->steps ? req->steps : p->steps;
-    d->guidance = req->guidance >= 0 ? req->guidance : p->guidance;
-    d->width_px = req->width_px;
-    d->height_px = req->height_px;
-    size_t default_w = DEFAULT_WIDTH_PX, default_h = DEFAULT_HEIGHT_PX;
-    if (req->n_references)
-        size_of_reference(&req->references[0], &default_w, &default_h);
-    if (!d->width_px)
-        d->width_px = default_w;
-    if (!d->height_px)
-        d->height_px = default_h;
-    enum err rc = check_side("width", d->width_px, em);
-    return rc ? rc : check_side("height", d->height_px, em);
-}
-
-/* Models that draw at their own area see their references at it, too. */
-static enum err prepare_reference(const struct pipeline *p, const struct image *in,
-                                  size_t px_per_tok, struct image *out, struct errmsg *em)
-{
-    struct image smaller = {0};
-    size_t area = in->width_px * in->height_px;
-    enum err rc;
-    if (p->dir.native_pixels && area > p->dir.native_pixels) {
-        double scale = sqrt((double)p->dir.native_pixels / (double)area);
-        size_t w = max_size(LIMIT_REFERENCE_SIDE_MIN_PX,
-                            (size_t)lround((double)in->width_px * scale));
-        size_t h = max_size(LIMIT_REFERENCE_SIDE_MIN_PX,
-                            (size_t)lround((double)in->height_px * scale));
-        rc = image_resize_lanczos(in, w, h, &smaller, em);
-        if (rc)
-            return rc;
-        in = &smaller;
-    }
-    rc = image_prepare_reference(in, px_per_tok, out, em);
-    image_deinit(&smaller);
-    return rc;
-}
-
-/* Sizes of everything: the drawn grid, the references' grids, the buffers. */
-static enum err plan(struct drawing *d, struct errmsg *em)
-{
-    struct autoencoder_info ae = autoencoder_info(d->p->autoencoder);
-    size_t px_per_tok = ae.scale * ae.patch;
-    size_t n_refs = d->req->n_references;
-    d->token_width = ae.latent_channels * ae.patch * ae.patch;
-    d->grid = grid_for_size(d->width_px, d->height_px, px_per_tok, d->p->dir.native_pixels);
-    d->n_noise = d->grid.w_tok * d->grid.h_tok;
-    d->n_image = d->n_noise;
-    if (n_refs) {
-        d->references = calloc(n_refs, sizeof *d->references);
-        d->reference_grids = calloc(n_refs, sizeof *d->reference_grids);
-        if (!d->references || !d->reference_grids)
-            return err_nomem(em, n_refs * sizeof *d->references);
-    }
-    for (size_t i = 0; i < n_refs; i++) {
-        struct image *ref = &d->references[i];
-        enum err rc = prepare_reference(d->p, &d->req->references[i], px_per_tok, ref, em);
-        if (rc)
-            return err_prefix(em, rc, "reference picture %zu", i + 1);
-        d->reference_grids[i] = grid_for_size(ref->width_px, ref->height_px, px_per_tok, 0);
-        d->n_image += d->reference_grids[i].w_tok * d->reference_grids[i].h_tok;
-    }
-    size_t n_floats = d->n_image * d->token_width;
-    d->tokens = malloc(n_floats * sizeof *d->tokens);
-    d->velocity = malloc(d->n_noise * d->token_width * sizeof *d->velocity);
-    d->velocity_negative = malloc(d->n_noise * d->token_width * sizeof *d->velocity);
-    d->sigmas = malloc((d->steps + 1) * sizeof *d->sigmas);
-    d->positions = malloc((d->p->dir.max_tokens + d->n_image) * sizeof *d->positions);
-    if (!d->tokens || !d->velocity || !d->velocity_negative || !d->sigmas || !d->positions)
-        return err_nomem(em, 3 * n_floats * sizeof *d->tokens);
-    size_t run_bytes = transformer_run_bytes(d->p->transformer, d->p->dir.max_tokens, d->n_image);
-    uint64_t available = mem_available_bytes();
-    if (run_bytes > available)
-        return err_set(em, ERR_NOMEM,
-                       "drawing %zux%zu takes %zu MB of memory besides the weights, and %llu MB "
-                       "are free; ask for a smaller picture or close other programs",
-                       d->width_px, d->height_px, run_bytes >> 20,
-                       (unsigned long long)(available >> 20));
-    return ERR_OK;
 }
 
 static void plan_work(struct drawing *d)
@@ -395,81 +232,6 @@ static enum err new_run(struct drawing *d, const struct text_cache *text,
                                d->n_noise, d->positions, out, em);
 }
 
-/* Half the side by averaging, until the picture is small enough for a preview. */
-static void shrink_latent(float *latent, size_t *h, size_t *w, size_t channels, size_t scale)
-{
-    while (*h * *w * scale * scale > PREVIEW_PIXELS_MAX && *h > 1 && *w > 1) {
-        size_t h2 = *h / 2, w2 = *w / 2;
-        for (size_t y = 0; y < h2; y++)
-            for (size_t x = 0; x < w2; x++)
-                for (size_t c = 0; c < channels; c++) {
-                    const float *a = latent + ((2 * y) * *w + 2 * x) * channels + c;
-                    const float *b = a + *w * channels;
-                    latent[(y * w2 + x) * channels + c] =
-                        0.25f * (a[0] + a[channels] + b[0] + b[channels]);
-                }
-        *h = h2;
-        *w = w2;
-    }
-}
-
-static enum err to_image(const float *rgb, size_t w_px, size_t h_px, struct image *out,
-                         struct errmsg *em)
-{
-    enum err rc = image_init(out, w_px, h_px, em);
-    if (rc)
-        return rc;
-    /* nearbyintf rounds halves to even, as numpy does in the reference */
-    for (size_t i = 0; i < w_px * h_px * 3; i++)
-        out->rgb[i] = (uint8_t)nearbyintf(fminf(fmaxf(rgb[i], 0.0f), 1.0f) * 255.0f);
-    return ERR_OK;
-}
-
-/* What the picture would be if the rest of the path were straight: x - sigma·v. */
-static enum err preview(struct drawing *d, float sigma, bool *keep_going, struct errmsg *em)
-{
-    struct pipeline *p = d->p;
-    struct autoencoder *tiny = p->preview_autoencoder ? p->preview_autoencoder : p->autoencoder;
-    struct autoencoder_info ae = autoencoder_info(p->autoencoder);
-    size_t n = d->n_noise * d->token_width;
-    size_t h = d->grid.h_tok * ae.patch, w = d->grid.w_tok * ae.patch;
-    struct image picture = {0};
-    float *rgb = NULL;
-    float *estimate = malloc(n * sizeof *estimate);
-    float *latent = malloc(n * sizeof *latent);
-    enum err rc = ERR_OK;
-    if (!estimate || !latent) {
-        rc = err_nomem(em, 2 * n * sizeof *latent);
-        goto out;
-    }
-    for (size_t i = 0; i < n; i++)
-        estimate[i] = d->tokens[i] - sigma * d->velocity[i];
-    autoencoder_unpack(p->autoencoder, estimate, d->grid.h_tok, d->grid.w_tok, latent);
-    shrink_latent(latent, &h, &w, ae.latent_channels, ae.scale);
-    rgb = malloc(h * w * ae.scale * ae.scale * 3 * sizeof *rgb);
-    if (!rgb) {
-        rc = err_nomem(em, h * w * ae.scale * ae.scale * 3 * sizeof *rgb);
-        goto out;
-    }
-    rc = autoencoder_decode_latent(tiny, latent, h, w, rgb, NULL, em);
-    if (!rc)
-        rc = to_image(rgb, w * ae.scale, h * ae.scale, &picture, em);
-    if (!rc)
-        *keep_going = report(d, 1.0, &picture);
-out:
-    image_deinit(&picture);
-    free(rgb);
-    free(latent);
-    free(estimate);
-    return rc;
-}
-
-static bool can_preview(const struct pipeline *p)
-{
-    return p->preview_autoencoder ||
-           strcmp(autoencoder_info(p->autoencoder).kind, "AutoencoderTAEF2") == 0;
-}
-
 /* The velocity at the current tokens; with classifier-free guidance, from two passes. */
 static enum err velocity(struct drawing *d, float sigma, struct errmsg *em)
 {
@@ -491,6 +253,16 @@ static enum err velocity(struct drawing *d, float sigma, struct errmsg *em)
     return ERR_OK;
 }
 
+static enum err show_preview(struct drawing *d, float sigma, struct errmsg *em)
+{
+    struct image picture = {0};
+    enum err rc = drawing_preview(d, sigma, &picture, em);
+    if (!rc && !report(d, 1.0, &picture))
+        rc = err_set(em, ERR_CANCELLED, "cancelled");
+    image_deinit(&picture);
+    return rc;
+}
+
 static enum err denoise(struct drawing *d, struct errmsg *em)
 {
     double started = clock_now_s();
@@ -510,15 +282,12 @@ static enum err denoise(struct drawing *d, struct errmsg *em)
     scheduler_sigmas(&d->p->scheduler, d->steps, d->n_noise, d->sigmas);
     for (size_t i = 0; i < d->steps; i++) {
         float sigma = d->sigmas[i], sigma_next = d->sigmas[i + 1];
-        bool keep_going = true;
         d->step = i + 1;
         rc = begin(d, STAGE_DENOISE, work, em);
         if (!rc)
             rc = velocity(d, sigma, em);
-        if (!rc && d->req->previews && can_preview(d->p))
-            rc = preview(d, sigma, &keep_going, em);
-        if (!rc && !keep_going)
-            rc = err_set(em, ERR_CANCELLED, "cancelled");
+        if (!rc && d->req->previews && drawing_can_preview(d->p))
+            rc = show_preview(d, sigma, em);
         if (rc)
             return rc;
         for (size_t j = 0; j < n; j++)
@@ -552,7 +321,7 @@ static enum err decode(struct drawing *d, struct errmsg *em)
     rc = autoencoder_decode(d->p->autoencoder, d->tokens, d->grid.h_tok, d->grid.w_tok, rgb,
                             &progress, em);
     if (!rc)
-        rc = to_image(rgb, w, h, &drawn, em);
+        rc = image_from_floats(rgb, w, h, &drawn, em);
     if (!rc)
         rc = grid_fit_picture(&drawn, d->width_px, d->height_px, &d->result->picture, em);
     image_deinit(&drawn);
@@ -585,9 +354,7 @@ enum err pipeline_draw(struct pipeline *p, const struct draw_request *req,
 {
     struct draw_result result = {0};
     struct drawing d = {.p = p, .req = req, .result = &result};
-    enum err rc = resolve_request(&d, em);
-    if (!rc)
-        rc = plan(&d, em);
+    enum err rc = drawing_plan(&d, em);
     if (rc)
         goto out;
     plan_work(&d);

@@ -4,11 +4,8 @@
 #include "pipeline/pipeline.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/limits.h"
-#include "base/size.h"
-#include "pipeline/pipeline_impl.h"
+#include "pipeline/drawing.h"
 #include "pipeline/prompt.h"
 
 /* What diffusers recommends where easel.json says nothing. */
@@ -16,12 +13,6 @@
 #define BASE_STEPS 50
 #define GUIDANCE_EMBED_STEPS 28
 #define BASE_GUIDANCE 4.0
-
-/* A full autoencoder's previews would take as long as a step; the tiny one's do not. */
-static bool decodes_quickly(const struct autoencoder *ae)
-{
-    return strcmp(autoencoder_info(ae).kind, "AutoencoderTAEF2") == 0;
-}
 
 static enum err check_parts_fit(const struct pipeline *p, struct errmsg *em)
 {
@@ -71,7 +62,8 @@ static void resolve_defaults(struct pipeline *p)
 
 static enum err open_preview(struct pipeline *p, const char *dir, struct errmsg *em)
 {
-    if (!dir || decodes_quickly(p->autoencoder))
+    /* a full autoencoder's previews would take as long as a step; the tiny one's do not */
+    if (!dir || autoencoder_is_tiny(p->autoencoder))
         return ERR_OK;
     enum err rc = autoencoder_open(p->be, dir, &p->preview_autoencoder, em);
     if (rc)

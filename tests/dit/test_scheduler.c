@@ -63,7 +63,8 @@ static void test_config(void **state)
     assert_true(s.shift == 1.0);
     /* klein's own */
     assert_ok(open_text(dir,
-                        "{" CLASS ", \"_diffusers_version\": \"0.37.0.dev0\", \"base_image_seq_len\": "
+                        "{" CLASS
+                        ", \"_diffusers_version\": \"0.37.0.dev0\", \"base_image_seq_len\": "
                         "256, \"base_shift\": 0.5, \"invert_sigmas\": false, "
                         "\"max_image_seq_len\": 4096, \"max_shift\": 1.15, "
                         "\"num_train_timesteps\": 1000, \"shift\": 3.0, \"shift_terminal\": null, "
@@ -85,7 +86,8 @@ static void test_config(void **state)
         {"{\"_class_name\": 3}", ERR_FORMAT, "_class_name"},
         {"{" CLASS ", \"time_shift_type\": \"linear\"}", ERR_UNSUPPORTED,
          "time_shift_type \"linear\""},
-        {"{" CLASS ", \"use_karras_sigmas\": true}", ERR_UNSUPPORTED, "\"use_karras_sigmas\" is on"},
+        {"{" CLASS ", \"use_karras_sigmas\": true}", ERR_UNSUPPORTED,
+         "\"use_karras_sigmas\" is on"},
         {"{" CLASS ", \"use_exponential_sigmas\": true}", ERR_UNSUPPORTED,
          "\"use_exponential_sigmas\" is on"},
         {"{" CLASS ", \"use_beta_sigmas\": true}", ERR_UNSUPPORTED, "\"use_beta_sigmas\" is on"},

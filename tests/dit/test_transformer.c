@@ -8,10 +8,15 @@
 #include "models/transformer.h"
 #include "test.h"
 
-/* Both sides compute in float32 and add up in different orders: sums of up to 768
- * products, through up to six blocks. Measured: see TOLERANCE's uses; 4 times the
- * worst is allowed. */
-#define TOLERANCE 4e-5
+/* |a - b| <= tolerance · (1 + |b|). Both sides compute in float32 and add up in
+ * different orders: sums of up to 1024 products, through up to six blocks; measured at
+ * most 3e-6. The cases with 256 sinusoids get more: a few of torch's 128 frequencies are
+ * rounded the other way than ours, which an angle of 875 (the timestep) makes up to 5e-5
+ * and one of 4000 (the guidance) 2.4e-4 in the sinusoid; measured 1.3e-5 and 9e-5. (With
+ * torch's exp replaced by a correctly rounded one they agree to 6e-6.) */
+#define TOLERANCE 1e-5
+#define TOLERANCE_TIMESTEP 4e-5
+#define TOLERANCE_GUIDANCE 2e-4
 
 /* ---- fixtures ------------------------------------------------------------------ */
 
@@ -27,6 +32,7 @@ struct fixture {
     struct position *positions;
     float *image, *text;
     float scalars[4];
+    double tolerance;
 };
 
 static void read_io(const struct weights *io, const char *name, struct tensor *out)
@@ -137,8 +143,8 @@ static struct transformer_run *run_new(const struct fixture *f)
 {
     struct errmsg em;
     struct transformer_run *r = NULL;
-    assert_ok(transformer_run_new(f->t, f->text, f->n_text, f->n_image, f->n_out, f->positions,
-                                  &r, &em));
+    assert_ok(
+        transformer_run_new(f->t, f->text, f->n_text, f->n_image, f->n_out, f->positions, &r, &em));
     return r;
 }
 
@@ -153,14 +159,14 @@ static float *forward(const struct fixture *f, struct transformer_run *r, unsign
     return v;
 }
 
-static double compare(const char *case_name, const char *stage, const float *got,
-                      const float *expected, size_t n)
+static double compare(const struct fixture *f, const char *case_name, const char *stage,
+                      const float *got, const float *expected, size_t n)
 {
     double worst = 0.0;
     for (size_t i = 0; i < n; i++) {
         double e = expected[i];
         double d = fabs(got[i] - e) / (1.0 + fabs(e));
-        if (!(d <= TOLERANCE))
+        if (!(d <= f->tolerance))
             fail_msg("%s, %s: element %zu is %.9g, diffusers has %.9g", case_name, stage, i,
                      (double)got[i], e);
         worst = fmax(worst, d);
@@ -175,8 +181,7 @@ struct observer {
     double worst;
 };
 
-static void on_stage(void *ctx, const char *stage, const float *data, size_t rows,
-                     size_t channels)
+static void on_stage(void *ctx, const char *stage, const float *data, size_t rows, size_t channels)
 {
     struct observer *o = ctx;
     struct tensor expected;
@@ -192,13 +197,14 @@ static void on_stage(void *ctx, const char *stage, const float *data, size_t row
     }
     assert_int_equal(channels, expected.shape[1]);
     const float *e = (const float *)expected.data + first * channels;
-    o->worst = fmax(o->worst, compare(o->case_name, stage, data, e, rows * channels));
+    o->worst = fmax(o->worst, compare(o->f, o->case_name, stage, data, e, rows * channels));
 }
 
-static void check_case(const char *case_name, enum cpu_level level)
+static void check_case(const char *case_name, double tolerance, enum cpu_level level)
 {
     struct fixture f;
     fixture_open(&f, case_name, level, 2);
+    f.tolerance = tolerance;
     struct observer o = {.f = &f, .case_name = case_name};
     struct transformer_run *r = run_new(&f);
     transformer_run_observe(r, on_stage, &o);
@@ -208,7 +214,7 @@ static void check_case(const char *case_name, enum cpu_level level)
         snprintf(name, sizeof name, "velocity.%u", call);
         read_io(f.io, name, &expected);
         float *v = forward(&f, r, call);
-        o.worst = fmax(o.worst, compare(case_name, name, v, expected.data, expected.n_elems));
+        o.worst = fmax(o.worst, compare(&f, case_name, name, v, expected.data, expected.n_elems));
         if (call == 0)
             assert_int_equal(o.n_stages, 1 + 2 * f.info.n_double + f.info.n_single);
         transformer_run_observe(r, NULL, NULL);
@@ -220,8 +226,20 @@ static void check_case(const char *case_name, enum cpu_level level)
     fixture_close(&f);
 }
 
-static const char *const cases[] = {"tiny",   "sharded", "bf16", "nodouble", "nosingle",
-                                    "head64", "head128", "deep", "klein"};
+static const struct {
+    const char *name;
+    double tolerance;
+} cases[] = {
+    {"tiny", TOLERANCE},
+    {"sharded", TOLERANCE},
+    {"bf16", TOLERANCE},
+    {"nodouble", TOLERANCE},
+    {"nosingle", TOLERANCE},
+    {"head64", TOLERANCE_TIMESTEP},
+    {"head128", TOLERANCE_GUIDANCE},
+    {"deep", TOLERANCE_TIMESTEP},
+    {"klein", TOLERANCE_TIMESTEP},
+};
 #define N_CASES (sizeof cases / sizeof *cases)
 
 static void check_cases(enum cpu_level level)
@@ -229,7 +247,7 @@ static void check_cases(enum cpu_level level)
     if (level > cpu_detect())
         skip();
     for (size_t i = 0; i < N_CASES; i++)
-        check_case(cases[i], level);
+        check_case(cases[i].name, cases[i].tolerance, level);
 }
 
 static void test_scalar(void **state)
@@ -258,6 +276,7 @@ static void test_many_tokens(void **state)
     find_model(&f, "bf16");
     open_backend(&f, cpu_detect(), 2);
     read_inputs(&f, "bf16-long");
+    f.tolerance = TOLERANCE;
     assert_int_equal(f.n_image, 2248);
     struct transformer_run *r = run_new(&f);
     for (unsigned call = 0; call < 2; call++) {
@@ -266,7 +285,7 @@ static void test_many_tokens(void **state)
         snprintf(name, sizeof name, "velocity.%u", call);
         read_io(f.io, name, &expected);
         float *v = forward(&f, r, call);
-        compare("bf16-long", name, v, expected.data, expected.n_elems);
+        compare(&f, "bf16-long", name, v, expected.data, expected.n_elems);
         free(v);
     }
     transformer_run_free(r);
@@ -441,8 +460,8 @@ static void rename_open(struct renamed *r, const char *case_name, const char *fm
         struct tensor t;
         assert_ok(weights_at(r->from, i, &t, &em));
         snprintf(r->names[i], sizeof r->names[i], fmt, t.name);
-        r->specs[i] = (struct weights_spec){.name = r->names[i], .dtype = t.dtype,
-                                            .n_dims = t.n_dims};
+        r->specs[i] =
+            (struct weights_spec){.name = r->names[i], .dtype = t.dtype, .n_dims = t.n_dims};
         memcpy(r->specs[i].shape, t.shape, sizeof t.shape);
     }
 }
@@ -547,8 +566,8 @@ static enum err fault_upload(struct backend *be, void *dst, const void *src, siz
     return fault.real->upload(be, dst, src, size_bytes, em);
 }
 
-static enum err fault_download(struct backend *be, void *dst, const void *src,
-                               size_t size_bytes, struct errmsg *em)
+static enum err fault_download(struct backend *be, void *dst, const void *src, size_t size_bytes,
+                               struct errmsg *em)
 {
     if (fault_due())
         return err_set(em, ERR_DEVICE, "download failed");
@@ -598,8 +617,7 @@ static enum err whole_life(const struct fixture *f, struct errmsg *em)
     float v[64];
     enum err rc = transformer_open(f->be, f->path, &t, em);
     if (!rc)
-        rc = transformer_run_new(t, f->text, f->n_text, f->n_image, f->n_out, f->positions, &r,
-                                 em);
+        rc = transformer_run_new(t, f->text, f->n_text, f->n_image, f->n_out, f->positions, &r, em);
     if (!rc)
         rc = transformer_forward(r, f->image, 0.5f, 1.0f, v, NULL, em);
     if (!rc)
@@ -729,7 +747,8 @@ static void test_config(void **state)
         enum err code;
         const char *needle;
     } bad[] = {
-        {{"_class_name", "\"FluxTransformer2DModel\""}, ERR_UNSUPPORTED,
+        {{"_class_name", "\"FluxTransformer2DModel\""},
+         ERR_UNSUPPORTED,
          "is a FluxTransformer2DModel; only Flux2Transformer2DModel"},
         {{"_class_name", ""}, ERR_FORMAT, "_class_name"},
         {{"_class_name", "7"}, ERR_FORMAT, "_class_name"},

@@ -18,33 +18,66 @@ static const char *fixture_path(const char *name, const char *file)
     return data_path(rel);
 }
 
+static struct {
+    struct pool *pool;
+    struct backend *be;
+    enum cpu_level level;
+    unsigned n_threads;
+    size_t n_fixtures; /* open on it */
+} shared;
+
+int shared_backend_free(void **state)
+{
+    (void)state;
+    backend_free(shared.be);
+    pool_free(shared.pool);
+    shared.be = NULL;
+    shared.pool = NULL;
+    return 0;
+}
+
+struct backend *shared_backend(enum cpu_level level, unsigned n_threads)
+{
+    struct errmsg em;
+    if (shared.be && shared.level == level && shared.n_threads == n_threads)
+        return shared.be;
+    if (shared.n_fixtures == 0)
+        shared_backend_free(NULL);
+    shared.n_fixtures = 0; /* those of a test that failed: they keep their backend */
+    assert_ok(pool_new(n_threads, &shared.pool, &em));
+    assert_ok(backend_cpu_new(shared.pool, level, &shared.be, &em));
+    shared.level = level;
+    shared.n_threads = n_threads;
+    return shared.be;
+}
+
+static struct fixture open_on(struct backend *be, const char *dir)
+{
+    struct errmsg em;
+    struct fixture f = {.be = be};
+    assert_ok(text_encoder_open(be, dir, &f.te, &em));
+    shared.n_fixtures++;
+    return f;
+}
+
 struct fixture fixture_open(const char *name, enum cpu_level level, unsigned n_threads)
 {
     struct errmsg em;
-    struct fixture f = {0};
-    assert_ok(pool_new(n_threads, &f.pool, &em));
-    assert_ok(backend_cpu_new(f.pool, level, &f.be, &em));
-    assert_ok(text_encoder_open(f.be, fixture_path(name, NULL), &f.te, &em));
+    struct fixture f = open_on(shared_backend(level, n_threads), fixture_path(name, NULL));
     assert_ok(weights_open(fixture_path(name, "reference.safetensors"), &f.reference, &em));
     return f;
 }
 
 struct fixture fixture_open_dir(const char *dir)
 {
-    struct errmsg em;
-    struct fixture f = {0};
-    assert_ok(pool_new(2, &f.pool, &em));
-    assert_ok(backend_cpu_new(f.pool, cpu_detect(), &f.be, &em));
-    assert_ok(text_encoder_open(f.be, dir, &f.te, &em));
-    return f;
+    return open_on(shared_backend(cpu_detect(), 2), dir);
 }
 
 void fixture_close(struct fixture *f)
 {
     text_encoder_close(f->te);
     weights_close(f->reference);
-    backend_free(f->be);
-    pool_free(f->pool);
+    shared.n_fixtures--;
     *f = (struct fixture){0};
 }
 

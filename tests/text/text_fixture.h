@@ -19,9 +19,14 @@ extern const size_t n_fixtures;
  * rounding of weights is 1e-3 and more. */
 #define FIXTURE_TOLERANCE 4e-6
 
-/* One model on one backend. */
+/* A backend, kept until one of another kind is asked for: making one is slow under
+ * malloc's debugging, which writes over all of its scratch memory. */
+struct backend *shared_backend(enum cpu_level level, unsigned n_threads);
+/* The last thing that a test program does: cmocka's group teardown. */
+int shared_backend_free(void **state);
+
+/* One model on a shared backend. */
 struct fixture {
-    struct pool *pool;
     struct backend *be;
     struct text_encoder *te;
     struct weights *reference; /* NULL for a variant */

@@ -7,8 +7,8 @@
 /* Rows (queries times the heads that share k and v) of one task: enough that
  * fetching a key or value costs little beside using it, few enough that q and out
  * stay in the second-level cache and that there are tasks for every thread. */
-#define TASK_ROWS 192
-#define TASK_ELEMS (192 * 256)
+#define TASK_ROWS 384
+#define TASK_ELEMS (384 * 256)
 
 struct attention_job {
     const struct cpu_backend *be;

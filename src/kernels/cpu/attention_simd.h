@@ -9,16 +9,22 @@
  * panel", k and v are read as they lie, and the softmax needs no sum across lanes.
  *
  * Keys come in blocks. A block of k and v is first copied next to itself: rows of k
- * are 12 KiB apart in a picture of 24 heads, which would all compete for the same
- * few cache lines. Order of the sums: keys ascending within a block, blocks
- * ascending; so it depends on head_dim alone. */
-#include <float.h>
+ * are 12 KiB apart in a picture of 24 heads, and would all compete for the same few
+ * cache lines. That copy waits for memory, so the next block is copied a row at a time
+ * between the tiles of this one.
+ *
+ * Order of the sums: keys ascending within a block, blocks ascending; it depends on
+ * head_dim alone. */
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "base/size.h"
 #include "kernels/cpu/cpu.h"
+
+#define LOG2_E 1.44269504088896341f /* in base 2, the softmax's exponential is cheaper */
+
+#include "kernels/cpu/attention_few_simd.h"
 
 /* A tile of KEYS rows times LANES lanes: KEYS * NV sums, NV vectors and one
  * broadcast fill the registers, and ask for (NV + KEYS) loads per KEYS * NV FMAs. */
@@ -32,19 +38,49 @@
 
 #define BLOCK_KEYS_MAX 128
 
+/* How many keys ahead of the copy memory is asked for them. */
+#define KEYS_AHEAD 2
+
+/* A copy of some keys: k [n, ld], v [dim_pad / TILE, v_step / TILE, TILE]: what one
+ * tile of the second product reads lies together. */
+struct key_block {
+    float *k, *v;
+};
+
 struct panels {
     const struct attention_args *a;
     size_t kv_head, q0, group;
-    size_t n_rows, n_panels;
+    size_t n_rows, n_panels, n_keys;
     size_t dim_pad;    /* head_dim rounded up to TILE */
-    size_t ld;         /* of k and v */
+    size_t ld;         /* of k */
+    size_t v_step;     /* floats from one tile of v to the next */
     size_t block_keys; /* how many at once */
     float *q;          /* [n_panels, head_dim, LANES], scaled by scale * log2(e) */
     float *out;        /* [n_panels, dim_pad, LANES], not yet divided by sum */
     float *max, *sum;  /* [n_panels, LANES] */
-    float *k, *v;      /* [block_keys rounded up to TILE, ld], zeros behind the last */
-    float *p;          /* [block_keys rounded up to TILE, LANES]: scores, then weights */
+    float *p;          /* [block_keys, LANES]: scores, then weights */
+    struct key_block now, next;
+    size_t n_copied;              /* keys so far, in all blocks */
+    size_t q_row_next, q_row_end; /* rows of q to ask for */
+    size_t out_row_next, out_row_end;
 };
+
+/* The next n floats of scratch. */
+static float *cut(float **end, size_t n)
+{
+    float *p = *end;
+    *end += div_up(n, 16) * 16;
+    return p;
+}
+
+/* How many keys row r sees. */
+static size_t n_visible(const struct panels *t, size_t r)
+{
+    const struct attention_args *a = t->a;
+    if (!a->causal)
+        return a->n_k_valid;
+    return min_size(a->n_k_valid, t->q0 + r / t->group + a->q_offset + 1);
+}
 
 /* Cut scratch; false if it is too small. */
 static bool panels_init(struct panels *t, const struct attention_args *a, size_t kv_head,
@@ -57,34 +93,23 @@ static bool panels_init(struct panels *t, const struct attention_args *a, size_t
     t->n_rows = n_q * t->group;
     t->n_panels = div_up(t->n_rows, LANES);
     t->dim_pad = div_up(a->head_dim, TILE) * TILE;
-    /* 16 more: rows of 512 bytes or so must not fall into the same cache sets */
-    t->ld = div_up(a->head_dim, 16) * 16 + 16;
     t->block_keys = a->head_dim <= 256 ? BLOCK_KEYS_MAX : BLOCK_KEYS_MAX / 2;
-    float *next = scratch;
-    t->q = next;
-    next += t->n_panels * a->head_dim * LANES;
-    t->out = next;
-    next += t->n_panels * t->dim_pad * LANES;
-    t->max = next;
-    next += t->n_panels * LANES;
-    t->sum = next;
-    next += t->n_panels * LANES;
-    t->p = next;
-    next += t->block_keys * LANES;
-    t->k = next;
-    next += t->block_keys * t->ld;
-    t->v = next;
-    next += t->block_keys * t->ld;
-    return (size_t)(next - scratch) * sizeof *next <= CPU_SCRATCH_BYTES;
-}
-
-/* How many keys row r sees. */
-static size_t n_visible(const struct panels *t, size_t r)
-{
-    const struct attention_args *a = t->a;
-    if (!a->causal)
-        return a->n_k_valid;
-    return min_size(a->n_k_valid, t->q0 + r / t->group + a->q_offset + 1);
+    /* a little more than needed, lest all rows or tiles fall into the same cache sets */
+    t->ld = div_up(a->head_dim, 16) * 16 + 16;
+    t->v_step = (t->block_keys + 16 / TILE) * TILE;
+    float *end = scratch;
+    t->q = cut(&end, t->n_panels * a->head_dim * LANES);
+    t->out = cut(&end, t->n_panels * t->dim_pad * LANES);
+    t->max = cut(&end, t->n_panels * LANES);
+    t->sum = cut(&end, t->n_panels * LANES);
+    t->p = cut(&end, t->block_keys * LANES);
+    t->now.k = cut(&end, t->block_keys * t->ld);
+    t->now.v = cut(&end, t->dim_pad / TILE * t->v_step);
+    t->next.k = cut(&end, t->block_keys * t->ld);
+    t->next.v = cut(&end, t->dim_pad / TILE * t->v_step);
+    t->n_copied = t->q_row_next = t->q_row_end = t->out_row_next = t->out_row_end = 0;
+    t->n_keys = n_visible(t, t->n_rows - 1);
+    return (size_t)(end - scratch) * sizeof *end <= CPU_SCRATCH_BYTES;
 }
 
 static const float *q_row(const struct panels *t, size_t r)
@@ -94,12 +119,18 @@ static const float *q_row(const struct panels *t, size_t r)
     return a->q + (t->q0 + r / t->group) * a->ldq + head * a->head_dim;
 }
 
-static void load_q(const struct panels *t)
+static float *out_row(const struct panels *t, size_t r)
+{
+    const struct attention_args *a = t->a;
+    size_t head = t->kv_head * t->group + r % t->group;
+    return a->out + (t->q0 + r / t->group) * a->ldo + head * a->head_dim;
+}
+
+static void load_q(const struct panels *t, size_t panel)
 {
     size_t dim = t->a->head_dim;
-    /* in base 2, the softmax's exponential is cheaper */
-    float scale = t->a->scale * 1.44269504088896341f;
-    for (size_t r = 0; r < t->n_panels * LANES; r += VEC_LANES) {
+    float scale = t->a->scale * LOG2_E;
+    for (size_t r = panel * LANES; r < (panel + 1) * LANES; r += VEC_LANES) {
         float *dst = t->q + r / LANES * dim * LANES + r % LANES;
         const float *src[VEC_LANES];
         size_t c = 0;
@@ -130,8 +161,7 @@ static void store_out(const struct panels *t, size_t panel)
         size_t c = 0;
         vec inv = vec_div(vec_set1(1), vec_load(t->sum + r));
         for (size_t i = 0; i < n; i++)
-            dst[i] = a->out + (t->q0 + (r + i) / t->group) * a->ldo +
-                     (t->kv_head * t->group + (r + i) % t->group) * a->head_dim;
+            dst[i] = out_row(t, r + i);
         for (; c + VEC_LANES <= a->head_dim; c += VEC_LANES) {
             vec x[VEC_LANES];
             for (size_t i = 0; i < VEC_LANES; i++)
@@ -146,16 +176,42 @@ static void store_out(const struct panels *t, size_t panel)
     }
 }
 
-/* n rows of one head, packed; zeros up to a whole tile in both directions. */
-static void copy_rows(float *dst, size_t ld_dst, const float *src, size_t ld_src, size_t n,
-                      size_t dim)
+static void fetch_row(const float *p, size_t dim)
 {
-    for (size_t j = 0; j < n; j++) {
-        memcpy(dst + j * ld_dst, src + j * ld_src, dim * sizeof *dst);
-        memset(dst + j * ld_dst + dim, 0, (ld_dst - dim) * sizeof *dst);
+    for (size_t c = 0; c < dim; c += 16)
+        _mm_prefetch((const char *)(p + c), _MM_HINT_T0);
+}
+
+/* Copy key t->n_copied to where it belongs in its block, and ask for a later one. */
+static void copy_key(struct panels *t, const struct key_block *to)
+{
+    const struct attention_args *a = t->a;
+    size_t dim = a->head_dim, key = t->n_copied++, row = key % t->block_keys;
+    const float *k = a->k + key * a->ldk + t->kv_head * dim;
+    const float *v = a->v + key * a->ldv + t->kv_head * dim;
+    float *dst = to->v + row * TILE;
+    size_t c = 0;
+    if (key + KEYS_AHEAD < t->n_keys) {
+        fetch_row(k + KEYS_AHEAD * a->ldk, dim);
+        fetch_row(v + KEYS_AHEAD * a->ldv, dim);
     }
-    for (size_t j = n; j % TILE; j++)
-        memset(dst + j * ld_dst, 0, ld_dst * sizeof *dst);
+    memcpy(to->k + row * t->ld, k, dim * sizeof *k);
+    for (; c + TILE <= dim; c += TILE, dst += t->v_step)
+        memcpy(dst, v + c, TILE * sizeof *v);
+    for (size_t i = 0; c + i < dim; i++)
+        dst[i] = v[c + i];
+}
+
+/* What is done between two tiles: a little of what waits for memory. */
+static void work_ahead(struct panels *t, size_t copy_end)
+{
+    size_t dim = t->a->head_dim;
+    if (t->n_copied < copy_end)
+        copy_key(t, &t->next);
+    if (t->q_row_next < t->q_row_end)
+        fetch_row(q_row(t, t->q_row_next++), dim);
+    if (t->out_row_next < t->out_row_end)
+        fetch_row(out_row(t, t->out_row_next++), dim);
 }
 
 /* acc[r] += y[r * ld] * x for TILE rows. */
@@ -188,15 +244,6 @@ tile_product(vec acc[TILE][NV], const float *x, const float *y, size_t y_step, s
         tile_step(acc, x + j * LANES, y + j * y_step, y_row);
 }
 
-/* Start to fetch one of n_shares parts of rows [0, n), for the next block. */
-static void prefetch_rows(const float *src, size_t ld, size_t n, size_t dim, size_t share,
-                          size_t n_shares)
-{
-    for (size_t j = n * share / n_shares; j < n * (share + 1) / n_shares; j++)
-        for (size_t c = 0; c < dim; c += 16)
-            _mm_prefetch((const char *)(src + j * ld + c), _MM_HINT_T1);
-}
-
 /* p[r] = q · k[r] for TILE keys, and max over the first n of them. */
 static __attribute__((noinline)) void score_tile(float *p, const float *q, const float *k,
                                                  size_t ld, size_t dim, size_t n, float *max)
@@ -221,6 +268,8 @@ static __attribute__((noinline)) void value_tile(float *out, const float *p, con
                                                  size_t ld, size_t n, const float *shrink)
 {
     vec acc[TILE][NV];
+    for (size_t i = 0; i < TILE * LANES; i += 16) /* needed last: it may come slowly */
+        _mm_prefetch((const char *)(out + i), _MM_HINT_T0);
     tile_product(acc, p, v, ld, 1, n);
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE; r++)
@@ -235,11 +284,11 @@ static __attribute__((noinline)) void value_tile(float *out, const float *p, con
  * -inf, and find the maxima again. */
 static void mask_scores(const struct panels *t, size_t panel, size_t j0, size_t n, float *max)
 {
-    size_t r0 = panel * LANES;
-    size_t first = n_visible(t, r0);
-    for (size_t j = first > j0 ? first - j0 : 0; j < n; j++)
-        for (size_t i = 0; i < LANES && n_visible(t, r0 + i) <= j0 + j; i++)
+    for (size_t i = 0; i < LANES; i++) {
+        size_t n_seen = n_visible(t, panel * LANES + i);
+        for (size_t j = max_size(n_seen, j0) - j0; j < n; j++)
             t->p[j * LANES + i] = -INFINITY;
+    }
     for (size_t i = 0; i < LANES; i += VEC_LANES) {
         vec m = vec_set1(-INFINITY);
         for (size_t j = 0; j < n; j++)
@@ -271,8 +320,9 @@ static void softmax(const struct panels *t, size_t panel, size_t n, const float 
     }
 }
 
-/* One panel against the n keys from j0 on, which are in t->k and t->v. */
-static void attend_block(const struct panels *t, size_t panel, size_t j0, size_t n)
+/* One panel against the n keys from j0 on, which are in t->now; meanwhile keys up to
+ * copy_end are copied to t->next. */
+static void attend_block(struct panels *t, size_t panel, size_t j0, size_t n, size_t copy_end)
 {
     size_t dim = t->a->head_dim;
     size_t last_row = min_size((panel + 1) * LANES, t->n_rows) - 1;
@@ -283,44 +333,67 @@ static void attend_block(const struct panels *t, size_t panel, size_t j0, size_t
     float max[LANES], shrink[LANES];
     for (size_t i = 0; i < LANES; i++)
         max[i] = -INFINITY;
-    for (size_t j = 0; j < n; j += TILE)
-        score_tile(t->p + j * LANES, t->q + panel * dim * LANES, t->k + j * t->ld, t->ld, dim,
+    for (size_t j = 0; j < n; j += TILE) {
+        work_ahead(t, copy_end);
+        score_tile(t->p + j * LANES, t->q + panel * dim * LANES, t->now.k + j * t->ld, t->ld, dim,
                    n - j, max);
+    }
     if (n_visible(t, panel * LANES) < j0 + n)
         mask_scores(t, panel, j0, n, max);
     softmax(t, panel, n, max, shrink);
-    for (size_t c = 0; c < dim; c += TILE)
-        value_tile(t->out + (panel * t->dim_pad + c) * LANES, t->p, t->v + c, t->ld, n, shrink);
+    for (size_t c = 0; c < dim; c += TILE) {
+        work_ahead(t, copy_end);
+        value_tile(t->out + (panel * t->dim_pad + c) * LANES, t->p, t->now.v + c / TILE * t->v_step,
+                   TILE, n, shrink);
+    }
+}
+
+/* Lanes beyond head_dim and keys beyond the last of a tile are computed with, though
+ * nobody looks at the results: they must not be slow numbers. */
+static void panels_clear(struct panels *t)
+{
+    size_t n_k = t->block_keys * t->ld, n_v = t->dim_pad / TILE * t->v_step;
+    memset(t->out, 0, t->n_panels * t->dim_pad * LANES * sizeof *t->out);
+    memset(t->now.k, 0, n_k * sizeof *t->now.k);
+    memset(t->next.k, 0, n_k * sizeof *t->next.k);
+    memset(t->now.v, 0, n_v * sizeof *t->now.v);
+    memset(t->next.v, 0, n_v * sizeof *t->next.v);
+    for (size_t i = 0; i < t->n_panels * LANES; i++) {
+        t->max[i] = -INFINITY;
+        t->sum[i] = 0;
+    }
 }
 
 static void attention_simd(const struct attention_args *a, size_t kv_head, size_t q0, size_t n_q,
                            void *scratch)
 {
     struct panels t;
+    if (n_q * (a->n_heads / a->n_kv_heads) <= FEW_ROWS) {
+        attention_few(a, kv_head, q0, n_q, scratch);
+        return;
+    }
     if (!panels_init(&t, a, kv_head, q0, n_q, scratch)) {
         cpu_attention_block_ref(a, kv_head, q0, n_q, scratch);
         return;
     }
-    load_q(&t);
-    memset(t.out, 0, t.n_panels * t.dim_pad * LANES * sizeof *t.out);
-    for (size_t i = 0; i < t.n_panels * LANES; i++) {
-        t.max[i] = -INFINITY;
-        t.sum[i] = 0;
-    }
-    size_t n_keys = n_visible(&t, t.n_rows - 1);
-    const float *k = a->k + kv_head * a->head_dim;
-    const float *v = a->v + kv_head * a->head_dim;
-    for (size_t j0 = 0; j0 < n_keys; j0 += t.block_keys) {
-        size_t n = min_size(t.block_keys, n_keys - j0);
-        copy_rows(t.k, t.ld, k + j0 * a->ldk, a->ldk, n, a->head_dim);
-        copy_rows(t.v, t.ld, v + j0 * a->ldv, a->ldv, n, a->head_dim);
-        size_t next = j0 + n;
-        size_t n_next = min_size(t.block_keys, n_keys - next);
+    panels_clear(&t);
+    for (size_t j0 = 0; j0 < t.n_keys; j0 += t.block_keys) {
+        size_t j1 = min_size(j0 + t.block_keys, t.n_keys);
+        size_t j2 = min_size(j1 + t.block_keys, t.n_keys);
+        while (t.n_copied < j1) /* the first block, and what there was no time for */
+            copy_key(&t, &t.next);
+        struct key_block swap = t.now;
+        t.now = t.next;
+        t.next = swap;
         for (size_t p = 0; p < t.n_panels; p++) {
-            prefetch_rows(k + next * a->ldk, a->ldk, n_next, a->head_dim, p, t.n_panels);
-            prefetch_rows(v + next * a->ldv, a->ldv, n_next, a->head_dim, p, t.n_panels);
-            attend_block(&t, p, j0, n);
-            if (!n_next)
+            if (j0 == 0) {
+                load_q(&t, p);
+                t.q_row_end = min_size((p + 2) * LANES, t.n_rows);
+            }
+            if (j1 == t.n_keys)
+                t.out_row_end = min_size((p + 1) * LANES, t.n_rows);
+            attend_block(&t, p, j0, j1 - j0, j2);
+            if (j1 == t.n_keys)
                 store_out(&t, p);
         }
     }

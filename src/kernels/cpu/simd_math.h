@@ -4,12 +4,13 @@
 #ifndef EASEL_KERNELS_CPU_SIMD_MATH_H
 #define EASEL_KERNELS_CPU_SIMD_MATH_H
 
-/* 2^x for x <= 0, as a softmax needs it: 0 below -126.5, so for -inf; NaN stays. */
+/* 2^x for x <= 0, as a softmax needs it: 2^-126 below that, so for -inf; NaN stays. */
 static inline vec vec_exp2_neg(vec x)
 {
-    x = vec_max(vec_set1(-127.0f), x);
-    vec n = vec_round(x);
-    vec f = vec_sub(x, n); /* exact; in [-0.5, 0.5] */
+    x = vec_max(vec_set1(-126.0f), x);
+    /* Adding 1.5 * 2^23 rounds to a whole number and leaves it in the lowest bits. */
+    vec shifted = vec_add(x, vec_set1(0x1.8p23f));
+    vec f = vec_sub(x, vec_sub(shifted, vec_set1(0x1.8p23f))); /* exact; in [-0.5, 0.5] */
     /* minimax, relative error 1.9e-9 */
     vec p = vec_set1(1.53458121587e-4f);
     p = vec_fma(p, f, vec_set1(1.33999312095e-3f));
@@ -18,7 +19,7 @@ static inline vec vec_exp2_neg(vec x)
     p = vec_fma(p, f, vec_set1(2.40226468906e-1f));
     p = vec_fma(p, f, vec_set1(6.93147205737e-1f));
     p = vec_fma(p, f, vec_set1(1.0f));
-    return vec_scale_down(p, n);
+    return vec_add_exponent(p, shifted);
 }
 
 /* e^x for every x: inf, 0 and subnormals where they belong; NaN stays. */

@@ -23,6 +23,13 @@ static inline vec vec_keep_n(vec v, size_t n)
     return _mm256_and_ps(v, _mm256_castsi256_ps(vec_mask_n(n)));
 }
 
+/* v * 2^n, n in the lowest 9 bits of each lane of bits, the result a normal number */
+static inline vec vec_add_exponent(vec v, vec bits)
+{
+    __m256i e = _mm256_slli_epi32(_mm256_castps_si256(bits), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(v), e));
+}
+
 /* v * 2^n for integral n in [-127, 127]; 0 at n = -127 */
 static inline vec vec_scale_down(vec v, vec n)
 {

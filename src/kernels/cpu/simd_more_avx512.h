@@ -20,6 +20,12 @@ static inline vec vec_keep_n(vec v, size_t n)
     return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), v);
 }
 
+static inline vec vec_add_exponent(vec v, vec bits)
+{
+    __m512i e = _mm512_slli_epi32(_mm512_castps_si512(bits), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(v), e));
+}
+
 static inline vec vec_scale_down(vec v, vec n)
 {
     return _mm512_scalef_ps(v, n);

@@ -1,0 +1,367 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The command line as its users meet it: pictures, messages, exit codes."""
+import json
+import os
+import pty
+import resource
+import shlex
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import tap  # noqa: E402
+
+EASEL = os.environ["EASEL_PROGRAM"]
+ROOT = Path(os.environ["EASEL_SOURCE_ROOT"])
+TINY = ROOT / "tests" / "data" / "pipeline" / "model"
+REFERENCE = ROOT / "tests" / "data" / "pipeline" / "ref-300x270.png"
+
+
+def png_pixels(data):
+    """Width, height and RGB rows of an 8-bit RGB PNG, without a library."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, body = 8, b""
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at:at + 8])
+        chunk = data[at + 8:at + 8 + size]
+        if kind == b"IHDR":
+            width, height, depth, colour = struct.unpack(">IIBB", chunk[:10])
+            assert (depth, colour) == (8, 2)
+        elif kind == b"IDAT":
+            body += chunk
+        at += 12 + size
+    return width, height, zlib.decompress(body)
+
+
+class Cli(unittest.TestCase):
+    def setUp(self):
+        self.dir = Path(tempfile.mkdtemp(prefix="easel-cli-"))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+
+    def easel(self, *args, stdin="", env=None, **kwargs):
+        environment = dict(os.environ, EASEL_MODELS="", HOME=str(self.dir), **(env or {}))
+        return subprocess.run([EASEL, *map(str, args)], cwd=self.dir, input=stdin, text=True,
+                              capture_output=True, env=environment, timeout=300, **kwargs)
+
+    def draw(self, *args, **kwargs):
+        return self.easel("draw", *args, "-m", TINY, "--steps", 1, **kwargs)
+
+    def assertFails(self, done, code, *needles):
+        self.assertEqual(done.returncode, code, done.stderr)
+        for needle in needles:
+            self.assertIn(needle, done.stderr)
+        self.assertTrue(done.stderr.startswith("easel: "), done.stderr)
+        self.assertLessEqual(len(done.stderr.splitlines()), 2, done.stderr)
+
+    def files(self):
+        return sorted(p.name for p in self.dir.iterdir())
+
+    # ---- drawing ----
+
+    def test_draws_an_exact_size(self):
+        done = self.draw("a cat", "-o", "cat.png", "-s", "257x300", "--seed", 5)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(png_pixels((self.dir / "cat.png").read_bytes())[:2], (257, 300))
+        self.assertIn("cat.png  257x300  seed 5  1 steps", done.stdout)
+        self.assertEqual(self.files(), ["cat.png"])
+
+    def test_same_seed_same_bytes_other_seed_other_bytes(self):
+        for name, seed, threads in (("a", 1, 1), ("b", 1, 2), ("c", 2, 1)):
+            done = self.draw("a cat", "-o", f"{name}.png", "-s", "256x256", "--seed", seed,
+                             "--threads", threads)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        a, b, c = ((self.dir / f"{n}.png").read_bytes() for n in "abc")
+        self.assertEqual(a, b)
+        self.assertNotEqual(a, c)
+
+    def test_formats(self):
+        for name, start in (("x.png", b"\x89PNG"), ("x.jpg", b"\xff\xd8\xff"), ("x.webp", b"RIFF")):
+            done = self.draw("a cat", "-o", name, "-s", "256x256")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertTrue((self.dir / name).read_bytes().startswith(start))
+
+    def test_count_numbers_the_files_and_seeds(self):
+        done = self.draw("a cat", "-o", "c.png", "-s", "256x256", "--seed", 4294967295, "-n", 2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.files(), ["c-1.png", "c-2.png"])
+        self.assertIn("seed 4294967295", done.stdout)
+        self.assertIn("seed 0 ", done.stdout)
+
+    def test_json_is_one_object_and_names_a_random_seed(self):
+        done = self.draw("a cat", "--json", "-s", "256x256")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        facts = json.loads(done.stdout)
+        self.assertEqual((facts["width"], facts["height"], facts["steps"]), (256, 256, 1))
+        self.assertEqual(facts["file"], f"easel-{facts['seed']}.png")
+        self.assertTrue((self.dir / facts["file"]).exists())
+        self.assertGreater(facts["seconds"]["denoise"], 0)
+        self.assertGreaterEqual(facts["seconds"]["total"], facts["seconds"]["denoise"])
+        self.assertGreater(facts["peak_memory_bytes"], 1 << 20)
+
+    def test_reference_gives_the_size(self):
+        done = self.draw("make it blue", "-i", REFERENCE, "-o", "r.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(png_pixels((self.dir / "r.png").read_bytes())[:2], (300, 270))
+
+    def test_prompt_from_standard_input_and_picture_to_standard_output(self):
+        environment = dict(os.environ, HOME=str(self.dir))
+        done = subprocess.run([EASEL, "draw", "-", "-m", TINY, "--steps", "1", "-s", "256x256",
+                               "-o", "-", "-q"], input=b"a cat\n", capture_output=True,
+                              cwd=self.dir, env=environment, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(png_pixels(done.stdout)[:2], (256, 256))
+        self.assertEqual(done.stderr, b"")
+        self.assertEqual(self.files(), [])
+
+    def test_enhanced_prompt_is_told_and_kept(self):
+        done = self.draw("a cat", "--enhance", "-o", "e.png", "-s", "256x256", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(json.loads(done.stdout)["enhanced_prompt"])
+        self.assertIn("enhanced_prompt", self.easel("show", "e.png").stdout)
+
+    def test_plain_lines_when_not_on_a_terminal(self):
+        done = self.draw("a cat", "-o", "a.png", "-s", "256x256")
+        self.assertIn("step 1 of 1", done.stderr)
+        self.assertNotIn("\r", done.stderr)
+        self.assertNotIn("\033", done.stderr)
+
+    def test_bar_and_preview_on_a_terminal(self):
+        ours, theirs = pty.openpty()
+        done = subprocess.Popen([EASEL, "draw", "a cat", "-m", TINY, "--steps", "2", "-s",
+                                 "256x256", "-o", "a.png", "--preview"], cwd=self.dir,
+                                stderr=theirs, stdout=subprocess.DEVNULL,
+                                env=dict(os.environ, TERM="xterm-kitty", KITTY_WINDOW_ID="1"))
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            shown += chunk
+        os.close(ours)
+        self.assertEqual(done.wait(timeout=300), 0)
+        self.assertIn("step 2 of 2".encode(), shown)
+        self.assertIn("│".encode(), shown)
+        self.assertIn(b"\033_G", shown)
+
+    # ---- what a picture says of itself ----
+
+    def test_show_prints_a_command_that_draws_it_again(self):
+        prompt = "it's a \"cat\" & a $dog\n№ 5"
+        for name in ("a.png", "a.jpg", "a.webp"):
+            done = self.draw(prompt, "-o", name, "-s", "256x272", "--seed", 9)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            facts = json.loads(self.easel("show", name, "--json").stdout)
+            self.assertEqual(facts["prompt"], prompt)
+            self.assertEqual((facts["seed"], facts["size"], facts["steps"]),
+                             ("9", "256x272", "1"))
+        shown = self.easel("show", "a.png").stdout
+        command = shlex.split(shown.split("Draw it again:\n")[1])
+        self.assertEqual(command[:3], ["easel", "draw", prompt])
+        command[command.index("-m") + 1] = str(TINY)
+        done = self.easel(*command[1:], "-o", "again.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(png_pixels((self.dir / "a.png").read_bytes()),
+                         png_pixels((self.dir / "again.png").read_bytes()))
+
+    def test_show_without_metadata_and_without_picture(self):
+        done = self.easel("show", REFERENCE)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("carries no prompt", done.stdout)
+        self.assertFails(self.easel("show", TINY / "model_index.json"), 1, "model_index.json")
+        self.assertFails(self.easel("show", "none.png"), 1, "none.png")
+        self.assertFails(self.easel("show"), 2, "name one picture")
+
+    # ---- wrong command lines ----
+
+    def test_wrong_usage(self):
+        cases = [
+            ([], "a prompt is missing"),
+            (["a", "cat"], "more than one prompt"),
+            ([" \n"], "prompt is empty"),
+            (["a", "-s", "255x256"], "out of range"),
+            (["a", "-s", "256x1441"], "out of range"),
+            (["a", "-s", "big"], "WIDTHxHEIGHT"),
+            (["a", "-s", "256x-256"], "WIDTHxHEIGHT"),
+            (["a", "--seed", "-1"], "seed"),
+            (["a", "--seed", "4294967296"], "seed"),
+            (["a", "--seed", "1.5"], "seed"),
+            (["a", "--steps", "0"], "steps"),
+            (["a", "--guidance", "nan"], "guidance"),
+            (["a", "-n", "0"], "count"),
+            (["a", "--format", "gif"], "png, jpeg or webp"),
+            (["a", "-o", "a.gif"], "a.gif"),
+            (["a", "-o", "."], "."),
+            (["a", "--rng", "mine"], "torch"),
+            (["a", "--threads", "x"], "threads"),
+            (["a", "--nonsense"], "--nonsense"),
+            (["a", "-o"], "-o"),
+            (["a", "-o", "-", "--json"], "standard output"),
+            (["a", *(["-i", str(REFERENCE)] * 11)], "at most 10"),
+        ]
+        for args, needle in cases:
+            with self.subTest(args=args):
+                self.assertFails(self.draw(*args), 2, needle)
+        self.assertEqual(self.files(), [])
+        self.assertFails(self.easel("paint"), 2, "paint")
+        self.assertEqual(self.easel().returncode, 2)
+
+    def test_invalid_utf8_prompt(self):
+        done = subprocess.run([EASEL.encode(), b"draw", b"caf\xe9", b"-m", os.fsencode(TINY)],
+                              cwd=self.dir, capture_output=True, timeout=300)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"UTF-8", done.stderr)
+
+    # ---- bad surroundings ----
+
+    def test_bad_pictures(self):
+        (self.dir / "empty.png").write_bytes(b"")
+        (self.dir / "text.png").write_bytes(b"hello")
+        (self.dir / "cut.png").write_bytes(REFERENCE.read_bytes()[:200])
+        ihdr = struct.pack(">IIBBBBB", 100000, 100000, 8, 2, 0, 0, 0)
+        (self.dir / "bomb.png").write_bytes(
+            b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + ihdr +
+            struct.pack(">I", zlib.crc32(b"IHDR" + ihdr)))
+        for name in ("empty.png", "text.png", "cut.png", "bomb.png", "none.png"):
+            with self.subTest(name=name):
+                self.assertFails(self.draw("a", "-i", name, "-o", "o.png"), 1, name)
+        self.assertFalse((self.dir / "o.png").exists())
+
+    def test_folder_that_cannot_be_written(self):
+        self.assertFails(self.draw("a", "-o", "no/such/a.png"), 1, "no/such/")
+
+    def test_full_disk(self):
+        def small_files():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        done = self.draw("a", "-o", "a.png", "-s", "256x256", preexec_fn=small_files)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("cannot write a.png", done.stderr)
+        self.assertEqual(self.files(), [])
+
+    def test_interrupt_stops_soon_and_leaves_nothing(self):
+        done = subprocess.Popen([EASEL, "draw", "a", "-m", str(TINY), "--steps", "1000", "-s",
+                                 "512x512", "-o", "a.png"], cwd=self.dir, stderr=subprocess.PIPE,
+                                text=True)
+        while "step 1 of" not in done.stderr.readline():
+            self.assertIsNone(done.poll())
+        done.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        rest = done.communicate(timeout=120)[1]
+        self.assertEqual(done.returncode, 130)
+        self.assertIn("stopped", rest)
+        self.assertLess(time.monotonic() - started, 60)
+        self.assertEqual(self.files(), [])
+
+    # ---- models ----
+
+    def copy_model(self):
+        target = self.dir / "broken"
+        shutil.copytree(TINY, target)
+        return target
+
+    def test_broken_models(self):
+        def cut(path):
+            path.write_bytes(path.read_bytes()[:-100])
+
+        def other_class(path):
+            path.write_text(path.read_text().replace("Flux2Transformer2DModel", "UNet2DModel"))
+
+        def huge_header(path):
+            data = bytearray(path.read_bytes())
+            data[:8] = struct.pack("<Q", 1 << 60)
+            path.write_bytes(data)
+
+        def not_json(path):
+            path.write_text("{")
+
+        cases = [
+            ("transformer/diffusion_pytorch_model.safetensors", cut),
+            ("transformer/diffusion_pytorch_model.safetensors", huge_header),
+            ("transformer/config.json", other_class),
+            ("text_encoder/config.json", not_json),
+            ("tokenizer/tokenizer.json", not_json),
+            ("vae/diffusion_pytorch_model.safetensors", Path.unlink),
+            ("scheduler/scheduler_config.json", not_json),
+            ("model_index.json", not_json),
+        ]
+        for name, damage in cases:
+            with self.subTest(name=name, damage=damage.__name__):
+                model = self.copy_model()
+                damage(model / name)
+                done = self.easel("draw", "a", "-m", model, "-o", "a.png")
+                self.assertFails(done, 1, name.split("/")[0])
+                shutil.rmtree(model)
+        self.assertEqual(self.files(), [])
+
+    def test_nan_weights_are_told(self):
+        model = self.copy_model()
+        path = model / "transformer" / "diffusion_pytorch_model.safetensors"
+        data = bytearray(path.read_bytes())
+        data[-2000:] = b"\xff" * 2000
+        path.write_bytes(data)
+        done = self.easel("draw", "a", "-m", model, "-o", "a.png", "-s", "256x256")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("NaN", done.stderr)
+        self.assertFalse((self.dir / "a.png").exists())
+
+    def test_unknown_model_says_what_is_there(self):
+        done = self.easel("draw", "a", "-m", "klein-900b")
+        self.assertFails(done, 1, "klein-900b", "installed: ")
+
+    def test_model_list_and_show(self):
+        env = {"EASEL_MODELS": str(TINY.parent)}
+        done = subprocess.run([EASEL, "model", "list"], capture_output=True, text=True,
+                              env=dict(os.environ, **env))
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(str(TINY), done.stdout)
+        shown = self.easel("model", "show", TINY)
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        for word in ("transformer", "text encoder", "autoencoder", "memory", "licence"):
+            self.assertIn(word, shown.stdout)
+        facts = json.loads(self.easel("model", "show", TINY, "--json").stdout)
+        self.assertEqual(len(facts["parts"]), 3)
+        self.assertEqual(facts["steps"], 4)
+
+    def test_random_model_draws(self):
+        done = self.easel("model", "random", "tiny", "t")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        again = self.easel("model", "random", "tiny", "t")
+        self.assertFails(again, 2, "there already")
+        self.assertFails(self.easel("model", "random", "klein-5b", "k"), 2, "klein-5b")
+        done = self.easel("bench", "model", "t", "-s", "256x256", "--steps", 1, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        facts = json.loads(done.stdout)
+        self.assertGreater(facts["seconds_per_step"], 0)
+
+    def test_cpu_levels(self):
+        done = self.draw("a", "-o", "a.png", "-s", "256x256", env={"EASEL_CPU": "mmx"})
+        self.assertFails(done, 2, "mmx", "avx2")
+        done = self.easel("model", "show", TINY, env={"EASEL_CPU": "scalar"})
+        self.assertIn("scalar kernels", done.stdout)
+
+    def test_help_teaches(self):
+        for args in (["--help"], ["draw", "--help"], ["show", "--help"], ["model", "--help"],
+                     ["bench", "--help"]):
+            done = self.easel(*args)
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("easel", done.stdout)
+            self.assertEqual(done.stderr, "")
+        self.assertIn("Examples:", self.easel("draw", "--help").stdout)
+        self.assertRegex(self.easel("--version").stdout, r"^easel \d+\.\d+\.\d+\n$")
+
+
+if __name__ == "__main__":
+    tap.main(__name__)
