@@ -122,7 +122,9 @@ const char *cli_duration(double seconds, char *buf, size_t size)
 
 const char *cli_bytes(uint64_t bytes, char *buf, size_t size)
 {
-    if (bytes < 1000000000)
+    if (bytes < 1000000)
+        snprintf(buf, size, "%.0f kB", (double)bytes / 1e3);
+    else if (bytes < 1000000000)
         snprintf(buf, size, "%.0f MB", (double)bytes / 1e6);
     else
         snprintf(buf, size, "%.1f GB", (double)bytes / 1e9);

@@ -36,7 +36,7 @@ bool cli_parse_size(const char *text, unsigned *width, unsigned *height);
 void cli_catch_interrupts(void);
 bool cli_interrupted(void);
 
-/* "12 s", "3 min 20 s"; "7.8 GB". Into buf, returned. */
+/* "12 s", "3 min 20 s"; "940 kB", "7.8 GB". Into buf, returned. */
 const char *cli_duration(double seconds, char *buf, size_t size);
 const char *cli_bytes(uint64_t bytes, char *buf, size_t size);
 

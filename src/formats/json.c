@@ -56,7 +56,8 @@ enum err json_parse_object(const char *bytes, size_t len, size_t max_values, con
     json_error_t je;
     json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &je);
     if (!value) {
-        if (json_error_code(&je) == json_error_out_of_memory)
+        /* out of memory, jansson mostly says nothing at all */
+        if (json_error_code(&je) == json_error_out_of_memory || !je.text[0])
             return err_prefix(em, err_nomem(em, len), "%s", name);
         return err_set(em, ERR_FORMAT, "%s: not valid JSON at line %d, column %d: %s", name,
                        je.line, je.column, je.text);

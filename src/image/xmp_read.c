@@ -264,8 +264,10 @@ static enum err element_read(struct scan *s, struct span name, struct span local
             struct span end = name_read(s);
             ended = end.len == name.len && memcmp(end.p, name.p, name.len) == 0;
         }
-        if (!skip_past(s, at_text(s, "<!--") ? "-->" : ">"))
+        if (!skip_past(s, at_text(s, "<!--") ? "-->" : ">")) {
+            ended = false;
             break;
+        }
     }
     if (!rc && ended)
         rc = text_add(s, local, (struct span){(char *)text.ptr, text.len});

@@ -32,6 +32,15 @@ static bool name_allows(uint32_t v, bool first)
     return !first && ((v >= '0' && v <= '9') || v == '-' || v == '.');
 }
 
+/* "_xHHHH_"; what needs it is below 0x10000. */
+static enum err escape_append(struct buf *b, uint32_t v, struct errmsg *em)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    const char s[7] = {'_', 'x', hex[v >> 12 & 15], hex[v >> 8 & 15], hex[v >> 4 & 15],
+                       hex[v & 15], '_'};
+    return buf_append(b, s, sizeof s, em);
+}
+
 static enum err name_append(struct buf *b, const char *key, struct errmsg *em)
 {
     size_t len = strlen(key);
@@ -39,7 +48,7 @@ static enum err name_append(struct buf *b, const char *key, struct errmsg *em)
     for (size_t i = 0; i < len && !rc; i++) {
         const uint8_t *p = (const uint8_t *)key + i;
         if (!name_allows(*p, i == 0) || (*p == '_' && xmp_is_escape(p + 1, len - i - 1)))
-            rc = buf_printf(b, em, "_x%04X_", *p);
+            rc = escape_append(b, *p, em);
         else
             rc = buf_append(b, p, 1, em);
     }
@@ -59,8 +68,18 @@ static enum err char_append(struct buf *b, uint32_t v, const uint8_t *p, size_t 
     case '\r': /* a bare one would be read as a line feed */
         return buf_append(b, "&#13;", 5, em);
     default:
-        return xml_allows(v) ? buf_append(b, p, n, em) : buf_printf(b, em, "_x%04X_", v);
+        return xml_allows(v) ? buf_append(b, p, n, em) : escape_append(b, v, em);
     }
+}
+
+/* How many bytes from p on stand for themselves, as far as ASCII goes. */
+static size_t plain_run(const uint8_t *p, size_t len)
+{
+    size_t n = 0;
+    while (n < len && p[n] >= ' ' && p[n] < 0x7f && p[n] != '_' && p[n] != '&' && p[n] != '<' &&
+           p[n] != '>')
+        n++;
+    return n;
 }
 
 static enum err value_append(struct buf *b, const char *value, struct errmsg *em)
@@ -70,11 +89,16 @@ static enum err value_append(struct buf *b, const char *value, struct errmsg *em
     enum err rc = ERR_OK;
     for (size_t i = 0; i < len && !rc; i += n) {
         uint32_t v;
+        n = plain_run(p + i, len - i);
+        if (n > 0) {
+            rc = buf_append(b, p + i, n, em);
+            continue;
+        }
         n = image_utf8_next(p + i, len - i, &v);
         if (n == 0)
             return err_set(em, ERR_USAGE, "a picture's text is not valid UTF-8");
         if (v == '_' && xmp_is_escape(p + i + 1, len - i - 1))
-            rc = buf_append(b, "_x005F_", 7, em);
+            rc = escape_append(b, '_', em);
         else
             rc = char_append(b, v, p + i, n, em);
     }

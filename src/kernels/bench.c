@@ -12,8 +12,8 @@
 #include "kernels/cpu/cpu.h"
 
 #define PEAK_SECONDS 0.004 /* of one measurement: shorter than a time slice */
-#define CASE_SECONDS 0.45  /* then the next shape, */
-#define CASE_RUNS_MIN 3    /* but not before so many runs */
+#define CASE_SECONDS 0.4   /* then the next shape, */
+#define CASE_RUNS_MIN 2    /* but not before so many runs */
 #define SCALAR_FLOPS_MAX 3e8
 #define READ_BYTES ((size_t)128 << 20)
 
@@ -281,7 +281,8 @@ static enum err time_case(struct bench *b, const struct bench_case *c, struct ke
     double best_s = 1e30, peak = 0.0, begin = clock_now_s();
     size_t repeat = (size_t)(PEAK_SECONDS * b->best.peak_gflops * 1e9 / case_flops(c)) + 1;
     repeat = streams ? 1 : repeat;
-    run_case(b, c, &cw); /* pages and caches */
+    if ((double)repeat * case_flops(c) < 0.1 * b->best.peak_gflops * 1e9)
+        run_case(b, c, &cw); /* pages and caches; a long run does not notice them */
     for (unsigned i = 0; i < CASE_RUNS_MIN || clock_now_s() - begin < CASE_SECONDS; i++) {
         double limit = streams ? measure_read(b) : measure_peak(b);
         double start = clock_now_s();

@@ -268,6 +268,7 @@ static enum err denoise(struct drawing *d, struct errmsg *em)
     double started = clock_now_s();
     double work = step_work(d);
     size_t n = d->n_noise * d->token_width;
+    d->step = 1;
     enum err rc = begin(d, STAGE_DENOISE, work, em);
     if (!rc)
         rc = draw_noise(d, em);

@@ -4,11 +4,14 @@
 #include "base/size.h"
 #include "kernels/cpu/cpu.h"
 
-/* Rows (queries times the heads that share k and v) of one task: enough that
- * fetching a key or value costs little beside using it, few enough that q and out
- * stay in the second-level cache and that there are tasks for every thread. */
-#define TASK_ROWS 384
-#define TASK_ELEMS (384 * 256)
+/* Rows (queries times the heads that share k and v) of one task: as many as keep q
+ * and out in half of a second-level cache, but fewer where that leaves too few tasks
+ * for a machine with many processors. All are multiples of a panel of the kernels (24
+ * or 48 rows). */
+#define TASK_ROWS_MAX 384
+#define TASK_ROWS_MIN 96
+#define TASK_ELEMS_MAX (384 * 128)
+#define TASKS_WANTED 64
 
 struct attention_job {
     const struct cpu_backend *be;
@@ -31,8 +34,12 @@ static void attention_task(void *ctx, size_t task, unsigned worker)
 void cpu_attention(struct backend *be, const struct attention_args *a)
 {
     struct attention_job job = {.be = cpu_backend_of(be), .a = a};
-    size_t rows = min_size(TASK_ROWS, TASK_ELEMS / a->head_dim);
-    job.task_queries = max_size(1, rows / (a->n_heads / a->n_kv_heads));
+    size_t group = a->n_heads / a->n_kv_heads;
+    size_t rows = TASK_ROWS_MAX;
+    while (rows > TASK_ROWS_MIN && (rows * a->head_dim > TASK_ELEMS_MAX ||
+                                    a->n_q * a->n_heads / rows < TASKS_WANTED))
+        rows /= 2;
+    job.task_queries = max_size(1, rows / group);
     job.n_blocks = div_up(a->n_q, job.task_queries);
     pool_run(job.be->pool, a->n_kv_heads * job.n_blocks, attention_task, &job);
 }

@@ -7,7 +7,7 @@
 
 #define FEW_ROWS 8
 #define FEW_BLOCK_KEYS 256
-#define FEW_VECTORS 8 /* of out that are summed at once */
+#define FEW_VECTORS 8 /* of out are summed at once */
 
 /* Rows of k or v that are asked for ahead of their use. */
 #define FEW_AHEAD 6
@@ -48,7 +48,8 @@ static inline __attribute__((always_inline)) void few_values(float *out, const f
         acc[i] = vec_zero();
     for (size_t j = 0; j < n; j++, v += ldv) {
         vec pj = vec_set1(p[j]);
-        fetch_floats(v + FEW_AHEAD * ldv, n_vectors * VEC_LANES);
+        if (j + FEW_AHEAD < n)
+            fetch_floats(v + FEW_AHEAD * ldv, n_vectors * VEC_LANES);
         for (size_t i = 0; i < n_vectors; i++)
             acc[i] = vec_fma(pj, vec_load(v + i * VEC_LANES), acc[i]);
     }
@@ -125,7 +126,7 @@ static void attention_few(const struct attention_args *a, size_t kv_head, size_t
         size_t n = min_size(FEW_BLOCK_KEYS, n_keys - j0);
         for (size_t j = 0; j < n; j += 4) {
             size_t some = min_size(4, n - j);
-            for (size_t i = 0; i < some; i++)
+            for (size_t i = 0; i < some && j + FEW_AHEAD + i < n; i++)
                 fetch_floats(k + (j + FEW_AHEAD + i) * a->ldk, dim);
             for (size_t r = 0; r < n_rows; r++) {
                 const float *q = a->q + (q0 + r / group) * a->ldq +
@@ -139,7 +140,7 @@ static void attention_few(const struct attention_args *a, size_t kv_head, size_t
                         few_scores(p + i, q, k + (j + i) * a->ldk, a->ldk, dim, scale, 1);
             }
         }
-        for (size_t r = 0; r < n_rows && n_seen[n_rows - 1] > j0; r++) {
+        for (size_t r = 0; r < n_rows; r++) {
             if (n_seen[r] <= j0)
                 continue;
             float *out = a->out + (q0 + r / group) * a->ldo + (kv_head * group + r % group) * dim;

@@ -39,7 +39,7 @@
 #define BLOCK_KEYS_MAX 128
 
 /* How many keys ahead of the copy memory is asked for them. */
-#define KEYS_AHEAD 2
+#define KEYS_AHEAD 4
 
 /* A copy of some keys: k [n, ld], v [dim_pad / TILE, v_step / TILE, TILE]: what one
  * tile of the second product reads lies together. */
@@ -60,7 +60,7 @@ struct panels {
     float *max, *sum;  /* [n_panels, LANES] */
     float *p;          /* [block_keys, LANES]: scores, then weights */
     struct key_block now, next;
-    size_t n_copied;              /* keys so far, in all blocks */
+    size_t n_copied;              /* rows of k and v so far: k[0], v[0], k[1], … */
     size_t q_row_next, q_row_end; /* rows of q to ask for */
     size_t out_row_next, out_row_end;
 };
@@ -182,35 +182,55 @@ static void fetch_row(const float *p, size_t dim)
         _mm_prefetch((const char *)(p + c), _MM_HINT_T0);
 }
 
-/* Copy key t->n_copied to where it belongs in its block, and ask for a later one. */
-static void copy_key(struct panels *t, const struct key_block *to)
+static void copy_k(struct panels *t, size_t key)
 {
     const struct attention_args *a = t->a;
-    size_t dim = a->head_dim, key = t->n_copied++, row = key % t->block_keys;
+    size_t dim = a->head_dim, row = key % t->block_keys;
     const float *k = a->k + key * a->ldk + t->kv_head * dim;
-    const float *v = a->v + key * a->ldv + t->kv_head * dim;
-    float *dst = to->v + row * TILE;
-    size_t c = 0;
-    if (key + KEYS_AHEAD < t->n_keys) {
+    float *dst = t->next.k + row * t->ld;
+    if (key + KEYS_AHEAD < t->n_keys)
         fetch_row(k + KEYS_AHEAD * a->ldk, dim);
+    memcpy(dst, k, dim * sizeof *k);
+    if (key + 1 == t->n_keys) /* the last tile is computed whole */
+        for (row++, dst += t->ld; row % TILE; row++, dst += t->ld)
+            memset(dst, 0, dim * sizeof *k);
+}
+
+static void copy_v(struct panels *t, size_t key)
+{
+    const struct attention_args *a = t->a;
+    size_t dim = a->head_dim, c = 0;
+    const float *v = a->v + key * a->ldv + t->kv_head * dim;
+    float *dst = t->next.v + key % t->block_keys * TILE;
+    if (key + KEYS_AHEAD < t->n_keys)
         fetch_row(v + KEYS_AHEAD * a->ldv, dim);
-    }
-    memcpy(to->k + row * t->ld, k, dim * sizeof *k);
     for (; c + TILE <= dim; c += TILE, dst += t->v_step)
         memcpy(dst, v + c, TILE * sizeof *v);
-    for (size_t i = 0; c + i < dim; i++)
-        dst[i] = v[c + i];
+    if (c < dim)
+        for (size_t i = 0; i < TILE; i++)
+            dst[i] = c + i < dim ? v[c + i] : 0;
+}
+
+/* One row, a key or a value, to its place in t->next. Only one at a time: a core
+ * waits for about a dozen cache lines at once, and the tiles need some of those. */
+static void copy_row(struct panels *t)
+{
+    size_t key = t->n_copied / 2;
+    if (t->n_copied++ % 2)
+        copy_v(t, key);
+    else
+        copy_k(t, key);
 }
 
 /* What is done between two tiles: a little of what waits for memory. */
 static void work_ahead(struct panels *t, size_t copy_end)
 {
     size_t dim = t->a->head_dim;
-    if (t->n_copied < copy_end)
-        copy_key(t, &t->next);
-    if (t->q_row_next < t->q_row_end)
+    if (t->n_copied < 2 * copy_end)
+        copy_row(t);
+    else if (t->q_row_next < t->q_row_end)
         fetch_row(q_row(t, t->q_row_next++), dim);
-    if (t->out_row_next < t->out_row_end)
+    else if (t->out_row_next < t->out_row_end)
         fetch_row(out_row(t, t->out_row_next++), dim);
 }
 
@@ -239,7 +259,7 @@ tile_product(vec acc[TILE][NV], const float *x, const float *y, size_t y_step, s
     for (size_t r = 0; r < TILE; r++)
 #pragma GCC unroll 8
         for (size_t i = 0; i < NV; i++)
-            acc[r][i] = vec_set1(0);
+            acc[r][i] = vec_zero();
     for (size_t j = 0; j < n; j++)
         tile_step(acc, x + j * LANES, y + j * y_step, y_row);
 }
@@ -298,21 +318,25 @@ static void mask_scores(const struct panels *t, size_t panel, size_t j0, size_t 
 }
 
 /* Scores to weights 2^(score - max); updates the panel's max and sum; shrink: what
- * everything summed before must be multiplied with. */
-static void softmax(const struct panels *t, size_t panel, size_t n, const float *block_max,
-                    float *shrink)
+ * everything summed before must be multiplied with. masked: some scores are -inf. */
+static inline __attribute__((always_inline)) void softmax(const struct panels *t, size_t panel,
+                                                          size_t n, const float *block_max,
+                                                          float *shrink, bool masked)
 {
     for (size_t i = 0; i < LANES; i += VEC_LANES) {
         float *max_at = t->max + panel * LANES + i;
         float *sum_at = t->sum + panel * LANES + i;
         vec max = vec_max(vec_load(max_at), vec_load(block_max + i));
         vec s = vec_exp2_neg(vec_sub(vec_load(max_at), max));
-        vec sum = vec_set1(0);
+        vec sum = vec_zero();
         float *p = t->p + i;
         for (size_t j = 0; j < n; j++, p += LANES) {
-            vec x = vec_exp2_neg(vec_sub(vec_load(p), max));
-            sum = vec_add(sum, x);
-            vec_store(p, x);
+            vec x = vec_sub(vec_load(p), max);
+            vec w = vec_exp2_neg(x);
+            if (masked) /* exactly 0: which others share the panel must not show */
+                w = vec_zero_below(w, x, vec_set1(-126.0f));
+            sum = vec_add(sum, w);
+            vec_store(p, w);
         }
         vec_store(max_at, max);
         vec_store(sum_at, vec_fma(vec_load(sum_at), s, sum));
@@ -338,9 +362,12 @@ static void attend_block(struct panels *t, size_t panel, size_t j0, size_t n, si
         score_tile(t->p + j * LANES, t->q + panel * dim * LANES, t->now.k + j * t->ld, t->ld, dim,
                    n - j, max);
     }
-    if (n_visible(t, panel * LANES) < j0 + n)
+    if (n_visible(t, panel * LANES) < j0 + n) {
         mask_scores(t, panel, j0, n, max);
-    softmax(t, panel, n, max, shrink);
+        softmax(t, panel, n, max, shrink, true);
+    } else {
+        softmax(t, panel, n, max, shrink, false);
+    }
     for (size_t c = 0; c < dim; c += TILE) {
         work_ahead(t, copy_end);
         value_tile(t->out + (panel * t->dim_pad + c) * LANES, t->p, t->now.v + c / TILE * t->v_step,
@@ -348,16 +375,9 @@ static void attend_block(struct panels *t, size_t panel, size_t j0, size_t n, si
     }
 }
 
-/* Lanes beyond head_dim and keys beyond the last of a tile are computed with, though
- * nobody looks at the results: they must not be slow numbers. */
 static void panels_clear(struct panels *t)
 {
-    size_t n_k = t->block_keys * t->ld, n_v = t->dim_pad / TILE * t->v_step;
     memset(t->out, 0, t->n_panels * t->dim_pad * LANES * sizeof *t->out);
-    memset(t->now.k, 0, n_k * sizeof *t->now.k);
-    memset(t->next.k, 0, n_k * sizeof *t->next.k);
-    memset(t->now.v, 0, n_v * sizeof *t->now.v);
-    memset(t->next.v, 0, n_v * sizeof *t->next.v);
     for (size_t i = 0; i < t->n_panels * LANES; i++) {
         t->max[i] = -INFINITY;
         t->sum[i] = 0;
@@ -368,7 +388,8 @@ static void attention_simd(const struct attention_args *a, size_t kv_head, size_
                            void *scratch)
 {
     struct panels t;
-    if (n_q * (a->n_heads / a->n_kv_heads) <= FEW_ROWS) {
+    /* the call's rows, not the task's: a query's result must not depend on its block */
+    if (a->n_q * (a->n_heads / a->n_kv_heads) <= FEW_ROWS) {
         attention_few(a, kv_head, q0, n_q, scratch);
         return;
     }
@@ -380,8 +401,8 @@ static void attention_simd(const struct attention_args *a, size_t kv_head, size_
     for (size_t j0 = 0; j0 < t.n_keys; j0 += t.block_keys) {
         size_t j1 = min_size(j0 + t.block_keys, t.n_keys);
         size_t j2 = min_size(j1 + t.block_keys, t.n_keys);
-        while (t.n_copied < j1) /* the first block, and what there was no time for */
-            copy_key(&t, &t.next);
+        while (t.n_copied < 2 * j1) /* the first block, and what there was no time for */
+            copy_row(&t);
         struct key_block swap = t.now;
         t.now = t.next;
         t.next = swap;

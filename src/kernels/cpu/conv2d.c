@@ -117,6 +117,46 @@ static void multiply_taps(const struct conv_job *j, const struct conv_tile *t, s
     }
 }
 
+/* Few output channels, as at the end of a decoder: a panel would be mostly empty, so
+ * the vectors lie along the input channels instead. The strip's rows take the place
+ * of the weights, and the kernel's rows, as floats, that of x. */
+#define NARROW_MAX 4
+#define NARROW_K_MAX 1536 /* kw * c_in; a strip row and the kernel's stay in the cache */
+
+static bool is_narrow(const struct weight *w)
+{
+    return w->n_rows <= NARROW_MAX && w->kw * w->c_in <= NARROW_K_MAX;
+}
+
+static void conv2d_narrow_task(void *ctx, size_t task, unsigned worker)
+{
+    const struct conv_job *j = ctx;
+    const struct conv2d_args *a = j->a;
+    const struct weight *w = a->w;
+    struct conv_tile t = tile_at(j, task);
+    size_t kc = w->kw * w->c_in;
+    float *kernel = j->cb->scratch[worker]; /* [c_out, kc] */
+    float *part = kernel + NARROW_MAX * NARROW_K_MAX; /* [c_out, tile_w] */
+    float *c = part + NARROW_MAX * TILE_WIDTH_MAX;
+    float *strip = c + TILE_PIXELS_MAX * NARROW_MAX;
+    fill_strip(a, &t, 0, w->c_in, strip);
+    memset(c, 0, t.w * t.h * NARROW_MAX * sizeof *c);
+    for (size_t ky = 0; ky < w->kh; ky++) {
+        for (size_t o = 0; o < w->n_rows; o++)
+            for (size_t i = 0; i < kc; i++)
+                kernel[o * kc + i] = weight_at(w, o, ky * kc + i);
+        for (size_t y = 0; y < t.h; y++) {
+            const float *row = strip + (y * a->stride + ky) * t.strip_w * w->c_in;
+            j->cb->k.gemv(part, TILE_WIDTH_MAX, kernel, kc, w->n_rows, row, DTYPE_F32,
+                          a->stride * w->c_in, t.w, kc);
+            for (size_t o = 0; o < w->n_rows; o++)
+                for (size_t x = 0; x < t.w; x++)
+                    c[(y * t.w + x) * NARROW_MAX + o] += part[o * TILE_WIDTH_MAX + x];
+        }
+    }
+    finish_tile(j, &t, 0, w->n_rows, c);
+}
+
 static void conv2d_task(void *ctx, size_t task, unsigned worker)
 {
     const struct conv_job *j = ctx;
@@ -146,7 +186,7 @@ static void choose_tiles(struct conv_job *j)
     const struct conv2d_args *a = j->a;
     const struct cpu_kernels *k = &j->cb->k;
     size_t c_in = a->w->c_in;
-    bool row_at_once = a->w->kw * c_in <= k->kc_max;
+    bool row_at_once = a->w->kw * c_in <= k->kc_max || is_narrow(a->w);
     j->taps = row_at_once ? a->w->kw : 1;
     j->chunk = row_at_once ? c_in : k_block(c_in, k->kc_max);
     size_t enough = TASKS_PER_THREAD * j->cb->n_threads;
@@ -189,5 +229,10 @@ void cpu_conv2d(struct backend *be, const struct conv2d_args *a)
         return;
     }
     choose_tiles(&j);
+    if (is_narrow(a->w)) {
+        j.tile_cols = NARROW_MAX;
+        pool_run(cb->pool, j.n_across * j.n_down, conv2d_narrow_task, &j);
+        return;
+    }
     pool_run(cb->pool, j.n_across * j.n_down * div_up(a->w->n_rows, j.tile_cols), conv2d_task, &j);
 }

@@ -9,10 +9,10 @@
 #include "kernels/cpu/linear_ref.h"
 
 /* The largest tile of C that a task holds; two of them (SwiGLU) and two panels fit
- * into its scratch memory. Rows decide how often a widened weight is used, columns
- * how often a block of x comes out of the second-level cache. */
+ * into its scratch memory. Many rows, because each widened weight serves all of them;
+ * few columns, so that the tile stays in the second-level cache. */
 #define TILE_ROWS_MAX 768
-#define TILE_COLS_MAX 192
+#define TILE_COLS_MAX 64
 
 /* Enough tasks that the last ones do not leave threads idle for long. */
 #define TASKS_PER_THREAD 6

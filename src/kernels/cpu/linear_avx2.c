@@ -29,7 +29,7 @@ void cpu_kernels_init_avx2(struct cpu_kernels *k)
 {
     k->lanes = VEC_LANES;
     k->width_max = PANEL_VECS_MAX * VEC_LANES;
-    k->kc_max = 256; /* a panel of 16 KiB: half of the smallest first-level cache */
+    k->kc_max = 192; /* a panel of 12 KiB: rows of a and c need the first-level cache too */
     k->unpack = unpack;
     k->multiply = multiply;
     k->finish = finish;

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/linear.h"
 
+#define CACHE_LINE_BYTES 64
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* exp(x), relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, and a
@@ -68,14 +69,18 @@ ALWAYS_INLINE void unpack_lanes_as(float *dst, size_t width, const char *const r
         size_t n = kc - k < step ? kc - k : step;
         size_t at = k * dtype_size(dtype);
         vec v[VEC_LANES];
-        if (n == step)
+        if (n == step) {
 #pragma GCC unroll 16
-            for (int i = 0; i < VEC_LANES; i++)
+            for (int i = 0; i < VEC_LANES; i++) {
                 v[i] = dtype == DTYPE_F16 ? vec_load_f16(rows[i] + at) : vec_load(rows[i] + at);
-        else
+                /* this row's next block, from memory while this one is used */
+                _mm_prefetch(rows[i] + at + kc * dtype_size(dtype), _MM_HINT_T1);
+            }
+        } else {
 #pragma GCC unroll 16
             for (int i = 0; i < VEC_LANES; i++)
                 v[i] = load_tail(rows[i] + at, dtype, n);
+        }
         vec_transpose(v);
         float *d = dst + k * width;
 #pragma GCC unroll 16
@@ -124,8 +129,16 @@ ALWAYS_INLINE void multiply_tile(const size_t n_rows, const size_t nv, size_t kc
 #pragma GCC unroll 4
         for (size_t j = 0; j < nv; j++)
             sum[i][j] = vec_zero();
+#pragma GCC unroll 16
+    for (size_t i = 0; i < n_rows; i++)
+#pragma GCC unroll 4
+        for (size_t j = 0; j < nv * VEC_LANES; j += CACHE_LINE_BYTES / sizeof *c)
+            _mm_prefetch((const char *)(c + i * ldc + j), _MM_HINT_T0);
+    /* The next rows of a come from the second or third cache: ask for them now. */
+    const float *next = a + n_rows * lda;
     for (size_t k = 0; k < kc; k++) {
         vec w[PANEL_VECS_MAX];
+        _mm_prefetch((const char *)(next + n_rows * k), _MM_HINT_T0);
 #pragma GCC unroll 4
         for (size_t j = 0; j < nv; j++)
             w[j] = vec_load(panel + (k * nv + j) * VEC_LANES);
@@ -223,55 +236,87 @@ ALWAYS_INLINE vec load_weights(const char *p, enum dtype dtype)
     return dtype == DTYPE_F16 ? vec_load_f16(p) : vec_load(p);
 }
 
-/* m (a constant) products of one weight row, each in GEMV_SUMS partial sums */
-#define GEMV_SUMS 4
-
-ALWAYS_INLINE void dot_rows_as(float *c, size_t ldc, const float *x, size_t ldx, const size_t m,
-                               const char *w, enum dtype dtype, size_t k)
+/* n_rows weight rows times m rows of x, both constants: each vector loaded serves
+ * several products. n_sums partial sums for each, so that enough are under way. */
+ALWAYS_INLINE void dot_block(float *c, size_t ldc, const float *x, size_t ldx, const size_t m,
+                             const char *w, enum dtype dtype, size_t ld, const size_t n_rows,
+                             size_t k)
 {
-    const size_t step = GEMV_SUMS * VEC_LANES;
-    const size_t vec_bytes = VEC_LANES * dtype_size(dtype);
-    vec sum[2][GEMV_SUMS];
-#pragma GCC unroll 2
-    for (size_t i = 0; i < m; i++)
+    const size_t n_sums = m == 1 ? 2 : 1;
+    const size_t row_bytes = ld * dtype_size(dtype);
+    vec sum[4][4][2];
 #pragma GCC unroll 4
-        for (int j = 0; j < GEMV_SUMS; j++)
-            sum[i][j] = vec_zero();
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (size_t i = 0; i < m; i++)
+            sum[r][i][0] = sum[r][i][1] = vec_zero();
     size_t at = 0;
-    for (; at + step <= k; at += step) {
-        const char *p = w + at * dtype_size(dtype);
-#pragma GCC unroll 4
-        for (size_t j = 0; j < GEMV_SUMS; j++) {
-            vec v = load_weights(p + j * vec_bytes, dtype);
+    for (; at + n_sums * VEC_LANES <= k; at += n_sums * VEC_LANES) {
 #pragma GCC unroll 2
+        for (size_t s = 0; s < n_sums; s++) {
+            size_t e = at + s * VEC_LANES;
+            vec xs[4];
+#pragma GCC unroll 4
             for (size_t i = 0; i < m; i++)
-                sum[i][j] = vec_fma(v, vec_load(x + i * ldx + at + j * VEC_LANES), sum[i][j]);
+                xs[i] = vec_load(x + i * ldx + e);
+#pragma GCC unroll 4
+            for (size_t r = 0; r < n_rows; r++) {
+                vec v = load_weights(w + r * row_bytes + e * dtype_size(dtype), dtype);
+#pragma GCC unroll 4
+                for (size_t i = 0; i < m; i++)
+                    sum[r][i][s] = vec_fma(v, xs[i], sum[r][i][s]);
+            }
         }
     }
     for (; at < k; at += VEC_LANES) {
         size_t n = k - at < VEC_LANES ? k - at : VEC_LANES;
-        char tail[VEC_LANES * sizeof(float)] = {0};
-        memcpy(tail, w + at * dtype_size(dtype), n * dtype_size(dtype));
-        vec v = load_weights(tail, dtype);
-#pragma GCC unroll 2
-        for (size_t i = 0; i < m; i++)
-            sum[i][0] = vec_fma(v, load_cols(x + i * ldx + at, n), sum[i][0]);
+        for (size_t r = 0; r < n_rows; r++) {
+            char tail[VEC_LANES * sizeof(float)] = {0};
+            memcpy(tail, w + r * row_bytes + at * dtype_size(dtype), n * dtype_size(dtype));
+            vec v = load_weights(tail, dtype);
+#pragma GCC unroll 4
+            for (size_t i = 0; i < m; i++)
+                sum[r][i][0] = vec_fma(v, load_cols(x + i * ldx + at, n), sum[r][i][0]);
+        }
     }
-#pragma GCC unroll 2
-    for (size_t i = 0; i < m; i++)
-        c[i * ldc] = vec_sum(vec_add(vec_add(sum[i][0], sum[i][1]), vec_add(sum[i][2], sum[i][3])));
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (size_t i = 0; i < m; i++)
+            c[i * ldc + r] = vec_sum(n_sums == 2 ? vec_add(sum[r][i][0], sum[r][i][1])
+                                                 : sum[r][i][0]);
+}
+
+#define GEMV_WEIGHT_ROWS 4
+
+/* All weight rows for m rows of x, a constant. */
+ALWAYS_INLINE void gemv_rows(float *c, size_t ldc, const float *x, size_t ldx, const size_t m,
+                             const char *w, enum dtype dtype, size_t ld, size_t n_rows, size_t k)
+{
+    size_t n = 0;
+    for (; n + GEMV_WEIGHT_ROWS <= n_rows; n += GEMV_WEIGHT_ROWS)
+        dot_block(c + n, ldc, x, ldx, m, w + n * ld * dtype_size(dtype), dtype, ld,
+                  GEMV_WEIGHT_ROWS, k);
+    for (; n < n_rows; n++)
+        dot_block(c + n, ldc, x, ldx, m, w + n * ld * dtype_size(dtype), dtype, ld, 1, k);
 }
 
 ALWAYS_INLINE void gemv_as(float *c, size_t ldc, const float *x, size_t ldx, size_t m,
                            const char *w, enum dtype dtype, size_t ld, size_t n_rows, size_t k)
 {
-    for (size_t n = 0; n < n_rows; n++) {
-        const char *row = w + n * ld * dtype_size(dtype);
+    /* A few weight rows at a time, while they are in the first-level cache. */
+    for (size_t n = 0; n < n_rows; n += GEMV_WEIGHT_ROWS) {
+        size_t rows = n_rows - n < GEMV_WEIGHT_ROWS ? n_rows - n : GEMV_WEIGHT_ROWS;
+        const char *block = w + n * ld * dtype_size(dtype);
         size_t i = 0;
+#if VEC_LANES == 16 /* 32 registers */
+        for (; i + 4 <= m; i += 4)
+            gemv_rows(c + i * ldc + n, ldc, x + i * ldx, ldx, 4, block, dtype, ld, rows, k);
+#endif
         for (; i + 2 <= m; i += 2)
-            dot_rows_as(c + i * ldc + n, ldc, x + i * ldx, ldx, 2, row, dtype, k);
+            gemv_rows(c + i * ldc + n, ldc, x + i * ldx, ldx, 2, block, dtype, ld, rows, k);
         if (i < m)
-            dot_rows_as(c + i * ldc + n, ldc, x + i * ldx, ldx, 1, row, dtype, k);
+            gemv_rows(c + i * ldc + n, ldc, x + i * ldx, ldx, 1, block, dtype, ld, rows, k);
     }
 }
 

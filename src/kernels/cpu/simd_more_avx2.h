@@ -23,6 +23,12 @@ static inline vec vec_keep_n(vec v, size_t n)
     return _mm256_and_ps(v, _mm256_castsi256_ps(vec_mask_n(n)));
 }
 
+/* v where x >= limit, else 0 */
+static inline vec vec_zero_below(vec v, vec x, vec limit)
+{
+    return _mm256_and_ps(v, _mm256_cmp_ps(x, limit, _CMP_NLT_UQ));
+}
+
 /* v * 2^n, n in the lowest 9 bits of each lane of bits, the result a normal number */
 static inline vec vec_add_exponent(vec v, vec bits)
 {

@@ -20,6 +20,11 @@ static inline vec vec_keep_n(vec v, size_t n)
     return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), v);
 }
 
+static inline vec vec_zero_below(vec v, vec x, vec limit)
+{
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), v);
+}
+
 static inline vec vec_add_exponent(vec v, vec bits)
 {
     __m512i e = _mm512_slli_epi32(_mm512_castps_si512(bits), 23);
