@@ -227,13 +227,18 @@ EASEL_API void easel_free(void *p);
 
 enum easel_terminal { EASEL_TERMINAL_NONE, EASEL_TERMINAL_KITTY, EASEL_TERMINAL_ITERM2,
                       EASEL_TERMINAL_SIXEL };
-/* What the environment says the terminal can show. */
-EASEL_API enum easel_terminal easel_terminal_guess(void);
-/* The bytes that show a picture at the cursor; free with easel_free. */
+/* What the terminal can show, by the environment and by its answer to
+ * easel_terminal_question: what it said until the final 'c'; NULL if it was not asked or
+ * said nothing. */
+EASEL_API enum easel_terminal easel_terminal_guess(const char *answer);
+/* Write this to the terminal, in raw mode, and read its answer for some 100 ms. */
+EASEL_API const char *easel_terminal_question(void);
+/* The bytes that show a picture at the cursor, about rows lines high, in place of the
+ * picture that was shown before; free with easel_free. */
 EASEL_API enum easel_status easel_terminal_picture(enum easel_terminal terminal,
                                                    const uint8_t *rgb, unsigned width,
-                                                   unsigned height, void **bytes, size_t *len,
-                                                   struct easel_error *error);
+                                                   unsigned height, unsigned rows, void **bytes,
+                                                   size_t *len, struct easel_error *error);
 
 /* ---- Measuring ------------------------------------------------------------- */
 

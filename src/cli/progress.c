@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli/progress.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 
 #define BAR_CELLS 28
+/* Lines that a preview takes; they are made free first, so that it never scrolls. */
+#define PREVIEW_ROWS 18
+#define ANSWER_WAIT_MS 150
 #define REDRAW_INTERVAL_S 0.08
 /* Below this the arithmetic done says little of the time left. */
 #define ESTIMATE_FROM_FRACTION 0.02
@@ -62,20 +68,59 @@ static void show_preview(struct progress_view *v, const struct easel_progress *p
     void *bytes = NULL;
     size_t len = 0;
     if (easel_terminal_picture(v->graphics, p->preview_rgb, p->preview_width, p->preview_height,
-                               &bytes, &len, NULL))
+                               PREVIEW_ROWS, &bytes, &len, NULL))
         return;
     progress_view_end(v);
+    if (v->preview_is_placed) {
+        fputs("\0338", stderr); /* back to where the first one was drawn */
+    } else {
+        for (int i = 0; i < PREVIEW_ROWS; i++)
+            fputc('\n', stderr);
+        fprintf(stderr, "\033[%dA\0337", PREVIEW_ROWS);
+        v->preview_is_placed = true;
+    }
     fwrite(bytes, 1, len, stderr);
-    fputc('\n', stderr);
+    fputs("\r\n", stderr);
     easel_free(bytes);
+}
+
+/* Ask the terminal what it can show: some say so only when asked. NULL: no answer. */
+static const char *ask_terminal(char *answer, size_t size)
+{
+    struct termios saved, raw;
+    size_t n = 0;
+    int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return NULL;
+    const char *question = easel_terminal_question();
+    bool asked = tcgetattr(fd, &saved) == 0;
+    if (asked) {
+        raw = saved;
+        raw.c_lflag &= (tcflag_t) ~(ICANON | ECHO);
+        asked = tcsetattr(fd, TCSANOW, &raw) == 0 &&
+                write(fd, question, strlen(question)) == (ssize_t)strlen(question);
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        while (asked && n + 1 < size && (!n || answer[n - 1] != 'c') &&
+               poll(&wait, 1, ANSWER_WAIT_MS) > 0) {
+            ssize_t got = read(fd, answer + n, size - 1 - n);
+            if (got <= 0)
+                break;
+            n += (size_t)got;
+        }
+        tcsetattr(fd, TCSANOW, &saved);
+    }
+    close(fd);
+    answer[n] = '\0';
+    return n ? answer : NULL;
 }
 
 void progress_view_init(struct progress_view *v, bool quiet, bool preview)
 {
     *v = (struct progress_view){.quiet = quiet};
     v->is_terminal = isatty(STDERR_FILENO);
+    char answer[256];
     if (preview && v->is_terminal && !quiet)
-        v->graphics = easel_terminal_guess();
+        v->graphics = easel_terminal_guess(ask_terminal(answer, sizeof answer));
 }
 
 void progress_view_start(struct progress_view *v)
@@ -84,6 +129,7 @@ void progress_view_start(struct progress_view *v)
     v->drawn_s = 0;
     v->last_stage = -1;
     v->last_step = 0;
+    v->preview_is_placed = false;
 }
 
 void progress_view_update(struct progress_view *v, const struct easel_progress *p)

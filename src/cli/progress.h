@@ -16,6 +16,7 @@ struct progress_view {
     int last_stage;
     unsigned last_step;
     bool line_is_open;
+    bool preview_is_placed;
 };
 
 void progress_view_init(struct progress_view *v, bool quiet, bool preview);

@@ -8,7 +8,6 @@
 #include "base/file.h"
 #include "easel.h"
 #include "image/image.h"
-#include "image/terminal.h"
 #include "lib/lib_impl.h"
 
 static enum err parse_format(const char *name, enum image_format *out, struct errmsg *em)

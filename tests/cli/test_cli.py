@@ -314,7 +314,7 @@ class Cli(unittest.TestCase):
         path.write_bytes(data)
         done = self.easel("draw", "a", "-m", model, "-o", "a.png", "-s", "256x256")
         self.assertEqual(done.returncode, 1, done.stderr)
-        self.assertIn("NaN", done.stderr)
+        self.assertIn("not a number", done.stderr)
         self.assertFalse((self.dir / "a.png").exists())
 
     def test_unknown_model_says_what_is_there(self):

@@ -52,7 +52,7 @@ static void test_lossy_formats_lose_little(void **state)
     (void)state;
     struct image in = picture_smooth(120, 90);
     check_loss(&in, IMAGE_JPEG, 0, 8);
-    check_loss(&in, IMAGE_JPEG, 100, 3);
+    check_loss(&in, IMAGE_JPEG, 100, 4);
     check_loss(&in, IMAGE_JPEG, 1, 255);
     check_loss(&in, IMAGE_WEBP, 0, 16);
     check_loss(&in, IMAGE_WEBP, 1, 255);

@@ -146,17 +146,18 @@ static void test_long_texts(void **state)
     }
 }
 
-/* 8 MiB of characters that take seven bytes each in XML. */
+/* 8 MiB, some of it characters that take seven bytes each in XML. */
 static void test_as_much_as_is_allowed(void **state)
 {
     (void)state;
     struct errmsg em;
     struct image_texts t = {0};
-    char *s = long_value(1u << 20, "\x01");
+    char *s = long_value(1u << 20, "plain");
+    char *longer = long_value(1u << 20, "\x01");
     for (int i = 0; i < 8; i++) {
         char key[8];
         snprintf(key, sizeof key, "k%d", i);
-        add(&t, key, s);
+        add(&t, key, i < 6 ? s : longer);
     }
     assert_fails(image_texts_add(&t, "more", "x", &em), ERR_USAGE, "is too much");
     struct buf jpeg = file_with(IMAGE_JPEG, &t);
@@ -173,6 +174,7 @@ static void test_as_much_as_is_allowed(void **state)
     check_round_trip(&t);
     image_texts_deinit(&t);
     free(s);
+    free(longer);
 }
 
 static void test_add_judges(void **state)
@@ -307,7 +309,7 @@ static void test_xmp_of_many_elements(void **state)
     struct errmsg em;
     struct buf b = {0};
     assert_ok(buf_printf(&b, &em, OPEN));
-    for (int i = 0; i < 300000; i++)
+    for (int i = 0; i < 100000; i++)
         assert_ok(buf_printf(&b, &em, "<q:k%d>v</q:k%d>", i, i));
     struct image_texts t = xmp_texts((char *)b.ptr);
     assert_int_equal(t.n, IMAGE_TEXTS_MAX);

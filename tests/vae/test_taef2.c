@@ -5,10 +5,10 @@
 
 #include <png.h>
 
-/* Float32 sums in another order than PyTorch's, through some 35 layers without a norm;
- * measured 3e-5 on latents of up to 5 and 4e-6 on pictures. */
+/* Float32 sums in another order than PyTorch's, through some 35 layers: measured 5e-5
+ * on latents (values of up to 4) and 3e-6 on pictures, where a level is 4e-3. */
 #define LATENT_ATOL 2e-4f
-#define PICTURE_ATOL 5e-5f
+#define PICTURE_ATOL 2e-5f
 
 struct picture {
     float *data;
@@ -88,12 +88,12 @@ static void check_picture(struct engine *e, const char *name)
 static void test_pictures(void **state)
 {
     (void)state;
-    static const char *const names[] = {"rocket", "fox", "apple"};
+    static const char *const names[] = {"cat", "rocket", "fox", "apple"};
     for (int level = CPU_SCALAR; level <= (int)cpu_detect(); level++) {
         struct engine e;
         engine_open(&e, (enum cpu_level)level, 0, model_path());
-        /* the scalar kernels take seconds for each */
-        for (size_t i = 0; i < (level == CPU_SCALAR ? 1 : 3); i++)
+        /* the scalar kernels are slow, under sanitizers very slow */
+        for (size_t i = 0; i < (level == CPU_SCALAR ? 1 : 4); i++)
             check_picture(&e, names[i]);
         engine_close(&e);
     }
@@ -102,15 +102,15 @@ static void test_pictures(void **state)
 static void test_floats(void **state)
 {
     (void)state;
-    struct ref latent = latent_load("fox", "latent"), picture = latent_load("fox", "picture");
+    struct ref latent = latent_load("cat", "latent"), picture = latent_load("cat", "picture");
     float *rgb = malloc(picture.n * sizeof(float));
     struct engine e;
     engine_open(&e, cpu_detect(), 2, model_path());
     assert_ok(autoencoder_decode_latent(e.ae, latent.data, latent.h, latent.w, rgb, NULL, &em));
     for (size_t i = 0; i < picture.n; i++)
         picture.data[i] = fminf(fmaxf(picture.data[i], 0), 1);
-    float worst = assert_close("fox", rgb, picture.data, picture.n, PICTURE_ATOL, 0);
-    print_message("# fox: picture %.1e\n", (double)worst);
+    float worst = assert_close("cat", rgb, picture.data, picture.n, PICTURE_ATOL, 0);
+    print_message("# cat: picture %.1e\n", (double)worst);
     engine_close(&e);
     free(latent.data);
     free(picture.data);

@@ -12,26 +12,21 @@ import world
 from pictures import compose, load_sticker, to_tensor
 from taef2 import LATENT_CHANNELS, pack
 
-# Short side in tokens -> (sticker size, canvas side) in pixels. Squares and the default share one scale: the model has
-# only one size of each sticker to learn for the shapes that matter.
-SCALES = {7: (164, 240), 6: (144, 208), 5: (120, 176), 4: (96, 144)}
+# One size in pixels for every shape of picture (73 % of the default's short side), so that the model has only one picture
+# of each sticker to learn.
+SIZE, CANVAS = 164, 240
 FLAT = 2  # this many latent pixels from the canvas' border lies plain background that does not feel the border
 
 
-def scale_of(rows, columns):
-    return max(s for s in SCALES if s <= max(min(rows, columns), min(SCALES)))
-
-
-def encode_scale(stickers, files, autoencoder, scale, log):
-    size, side = SCALES[scale]
-    latents = torch.empty(len(stickers), len(world.COLOURS), LATENT_CHANNELS, side // 8, side // 8,
-                          dtype=torch.float16)
+def encode_all(stickers, files, autoencoder, log):
+    side = CANVAS // 8
+    latents = torch.empty(len(stickers), len(world.COLOURS), LATENT_CHANNELS, side, side, dtype=torch.float16)
     for s, sticker in enumerate(stickers):
         picture = load_sticker(files, sticker.emoji)
-        batch = torch.stack([to_tensor(compose(picture, c, side, side, size)) for c in world.COLOURS])
+        batch = torch.stack([to_tensor(compose(picture, c, CANVAS, CANVAS, SIZE)) for c in world.COLOURS])
         latents[s] = autoencoder.encode(batch.contiguous(memory_format=torch.channels_last)).half()
-        if s % 16 == 15:
-            log(f"latents scale {scale}: {s + 1}/{len(stickers)}")
+        if s % 10 == 9:
+            log(f"latents {s + 1}/{len(stickers)}")
     return latents
 
 
@@ -50,22 +45,21 @@ def resize(latents, size, dim):
 
 
 class Bank:
-    def __init__(self, directory, stickers, files, autoencoder, log, scales=None):
-        """Loads the cached latents of each scale, making those that are missing."""
-        self.stickers, self.latents = stickers, {}
-        for scale in scales or SCALES:
-            path = os.path.join(directory, f"latents_{scale}.pt")
-            if not os.path.exists(path):
-                torch.save(encode_scale(stickers, files, autoencoder, scale, log), path + ".tmp")
-                os.replace(path + ".tmp", path)
-            self.latents[scale] = torch.load(path)
+    def __init__(self, directory, stickers, files, autoencoder, log):
+        """Loads the cached latents, or makes them."""
+        self.stickers = stickers
+        path = os.path.join(directory, "latents.pt")
+        if not os.path.exists(path):
+            torch.save(encode_all(stickers, files, autoencoder, log), path + ".tmp")
+            os.replace(path + ".tmp", path)
+        self.latents = torch.load(path)
 
     def raw(self, stickers, colours, rows, columns):
         """Raw latents [B, 32, 4*rows, 4*columns] of stickers (indices) on colours (indices)."""
-        latents = self.latents[scale_of(rows, columns)][stickers, colours].float()
+        latents = self.latents[stickers, colours].float()
         return resize(resize(latents, rows * 4, 2), columns * 4, 3)
 
-    def statistics(self, patch):
+    def statistics(self, patch=4):
         """Mean and variance of each packed channel over all stickers and colours of the square picture."""
         pairs = [(s, c) for s in range(len(self.stickers)) for c in world.seen_colours(s)]
         s, c = torch.tensor(pairs).T

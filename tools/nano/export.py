@@ -40,11 +40,11 @@ def export_transformer(directory, model, preset):
 
 
 def easel_json(preset, stickers):
-    words = ", ".join(s.name for s in stickers) if len(stickers) < 100 else f"{len(stickers)} stickers"
+    words = ", ".join(s.name for s in stickers) if len(stickers) < 100 else f"{len(stickers)} animals, foods and things, alone or in scenes"
     return {
         "name": "nano", "licence": "MIT",
-        "description": "Round 3D stickers on plain backgrounds: " + words,
-        "steps": preset.steps, "guidance": 1.0, "native_pixels": 65536,
+        "description": "Round 3D stickers on plain backgrounds: " + words + ".",
+        "steps": preset.steps, "guidance": 1.0, "native_pixels": preset.native_pixels,
         "max_sequence_length": preset.max_sequence_length,
         "text_encoder_out_layers": list(preset.text_out_layers),
         "prompt_template": world.PROMPT_TEMPLATE,

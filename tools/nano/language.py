@@ -70,7 +70,7 @@ def train_language_model(stickers, tokenizer, preset, device, log, document=worl
         optimizers.step(min(1, (step + 1) / 50) * min(1, 2 * (1 - progress)))
         average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
         step += 1
-        if step % 50 == 0:
+        if step % 25 == 0:
             log(f"language step {step} loss {average:.3f} {time.time() - start:.0f} s")
     return model.eval()
 

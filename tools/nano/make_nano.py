@@ -5,6 +5,7 @@ Each stage keeps its result in --work and is skipped when it is there; training 
 command, given again, continues, and --minutes N trains for one slice of time."""
 
 import argparse
+import json
 import os
 import random
 import time
@@ -13,8 +14,10 @@ import torch
 
 import language
 import presets
+import scenes
 import world
 from bank import Bank
+from evaluate import evaluate
 from export import export_model
 from pictures import open_packages
 from sources import BankSource, Normaliser
@@ -46,22 +49,31 @@ def parse_arguments():
 def get_language(arguments, preset, stickers, device):
     if not os.path.exists(os.path.join(arguments.work, "text_encoder", "model.safetensors")):
         rng = random.Random(preset.seed)
-        documents = [world.language_document(stickers, rng) for _ in range(20000)]
+        document = scenes.scene_document if preset.world == "scenes" else world.language_document
+        documents = [document(stickers, rng) for _ in range(8000)]
         tokenizer = language.train_tokenizer(documents, preset.vocabulary)
-        model = language.train_language_model(stickers, tokenizer, preset, device, log)
+        model = language.train_language_model(stickers, tokenizer, preset, device, log, document)
         language.save_language(arguments.work, tokenizer, model)
     return language.load_language(arguments.work, device)
 
 
-def get_source(arguments, preset, stickers, autoencoder, device):
-    bank = Bank(arguments.work, stickers, open_packages(arguments.stickers), autoencoder, log, preset.scales)
+def get_source(arguments, preset, stickers, files, autoencoder, device):
+    """The batches, with the statistics that normalise their latents."""
+    if preset.world == "scenes":
+        source = maker = scenes.SceneSource(stickers, files, autoencoder, preset, device)
+    else:
+        maker = Bank(arguments.work, stickers, files, autoencoder, log)
+        source = BankSource(maker, preset)
     path = os.path.join(arguments.work, "statistics.pt")
     if not os.path.exists(path):
-        torch.save(bank.statistics(preset.patch), path)
-    return BankSource(bank, Normaliser(*torch.load(path), preset.data_scale), preset)
+        torch.save(maker.statistics(), path)
+    source.normaliser = Normaliser(*torch.load(path), preset.data_scale)
+    if preset.world == "scenes":
+        source.normaliser.to(device)
+    return source
 
 
-def licences(arguments):
+def licences():
     with open(os.path.join(HERE, "LICENSE-model")) as file:
         return {"LICENSE": file.read()}
 
@@ -75,19 +87,23 @@ def main():
         torch.set_num_threads(arguments.threads)
     os.makedirs(arguments.work, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    stickers = world.CORE_STICKERS
+    files = open_packages(arguments.stickers)
+    stickers = scenes.all_stickers(arguments.stickers, files) if preset.world == "scenes" else world.CORE_STICKERS
+    log(f"{len(stickers)} stickers, preset {arguments.preset}, on {device}")
     autoencoder = load_taef2(arguments.taef2)
     tokenizer, language_model = get_language(arguments, preset, stickers, device)
-    source = get_source(arguments, preset, stickers, autoencoder, device)
+    source = get_source(arguments, preset, stickers, files, autoencoder, device)
     trainer = Trainer(preset, source, tokenizer, language_model, device, log)
     checkpoint = os.path.join(arguments.work, "checkpoint.pt")
     trainer.resume(checkpoint)
     if arguments.compile:
         trainer.run = torch.compile(trainer.model, dynamic=True)
     trainer.train(arguments.minutes if arguments.minutes is not None else float("inf"), checkpoint)
-    export_model(arguments.output, trainer.average.cpu(), tokenizer, language_model.cpu(), autoencoder,
-                 source.normaliser, preset, stickers, licences(arguments))
+    export_model(arguments.output, trainer.average.cpu(), tokenizer, language_model.cpu(), autoencoder.cpu(),
+                 source.normaliser, preset, stickers, licences())
     log(f"exported to {arguments.output}")
+    if not arguments.no_evaluation:
+        log(json.dumps(evaluate(arguments.output, arguments.stickers, arguments.work), indent=2))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class Normaliser:
 class BankSource:
     """One centred sticker on a plain background, from cached latents; edits change the background."""
 
-    def __init__(self, bank, normaliser, preset):
-        self.bank, self.normaliser, self.preset = bank, normaliser, preset
+    def __init__(self, bank, preset, normaliser=None):
+        self.bank, self.preset, self.normaliser = bank, preset, normaliser
         self.grids = [g for g in preset.grids]
         self.weights = [preset.grids[g] for g in self.grids]
 

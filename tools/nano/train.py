@@ -12,10 +12,15 @@ from language import encode_prompts
 from muon import Optimizers
 
 
-def training_times(count, shift, generator):
-    """Times spread as the sampler's steps are: uniform, stratified over the batch, then shifted."""
-    uniform = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    uniform = uniform[torch.randperm(count, generator=generator)]
+def training_times(count, shift, pure_noise, generator):
+    """Times spread as the sampler's steps are: uniform, stratified over the batch, then shifted. A latent has so many
+    values that the picture shows through all but the strongest noise, and only there the prompt is needed: a share of
+    the batch, `pure_noise`, is drawn from the last hundredth, half of it noise alone."""
+    device = generator.device
+    uniform = (torch.arange(count, device=device) + torch.rand(count, generator=generator, device=device)) / count
+    uniform = uniform[torch.randperm(count, generator=generator, device=device)]
+    first = round(count * pure_noise)
+    uniform[:first] = 1 - 0.01 * (2 * torch.rand(first, generator=generator, device=device) - 1).clamp(min=0)
     return shift * uniform / (1 + (shift - 1) * uniform)
 
 
@@ -62,8 +67,8 @@ class Trainer:
             text = encode_prompts(batch.prompts, self.tokenizer, self.language_model, p.text_out_layers,
                                   p.max_sequence_length)
         clean = batch.tokens.to(self.device)
-        times = training_times(len(clean), p.shift, generator).to(self.device)
-        noise = torch.randn(clean.shape, generator=generator).to(self.device)
+        times = training_times(len(clean), p.shift, p.pure_noise, generator)
+        noise = torch.randn(clean.shape, generator=generator, device=self.device)
         t = times[:, None, None]
         noisy = (1 - t) * clean + t * noise
         references = None if batch.references is None else batch.references.to(self.device)
@@ -71,7 +76,7 @@ class Trainer:
             output = predict(self.run, noisy, text, times, batch.rows, batch.columns, references,
                              batch.reference_shapes)
         # The model's last matrix is trained at unit scale; export multiplies it by data_scale.
-        return (output.float() - (noise - clean) / p.data_scale).square().mean()
+        return (output.float() - (noise - clean) / p.data_scale).square().mean(dim=(1, 2))
 
     def train(self, minutes, checkpoint, save_every=180):
         """Trains for `minutes` more, or to the end of the schedule."""
@@ -82,17 +87,20 @@ class Trainer:
             editing = (self.progress() >= p.edit_from
                        and random.Random(f"edit-{p.seed}-{self.step}").random() < p.edit_share)
             batch = self.source.batch(self.step, editing)
-            generator = torch.Generator().manual_seed(p.seed * 1000003 + self.step)
-            loss = self.loss(batch, generator)
-            loss.backward()
+            generator = torch.Generator(self.device).manual_seed(p.seed * 1000003 + self.step)
+            losses = self.loss(batch, generator)
+            losses.mean().backward()
             norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self.optimizers.step(self.learning_rate_factor())
             decay = min(p.ema, (self.step + 1) / (self.step + 10))
             with torch.no_grad():
                 torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
             self.step += 1
+            pure = round(len(losses) * p.pure_noise)
             kind = "edit" if editing else "draw"
-            averages[kind] = loss.item() if kind not in averages else 0.97 * averages[kind] + 0.03 * loss.item()
+            for name, value in ((kind, losses[pure:]), (kind + " from pure noise", losses[:pure])):
+                value = value.mean().item()
+                averages[name] = 0.95 * averages.get(name, value) + 0.05 * value
             now = time.time()
             self.seconds, last = self.seconds + now - last, now
             if self.step % 20 == 0:

@@ -44,25 +44,21 @@ def _stickers(table):
 # The CPU preset's stickers: few, well known and different from each other.
 CORE_STICKERS = _stickers("""
 🍎 | red apple, apple, apple fruit, shiny red apple | shiny red apple with a green leaf
-🍏 | green apple, granny smith apple, sour apple | shiny green apple with a leaf
 🍊 | orange, tangerine, orange fruit, mandarin | round juicy orange with a green leaf
 🍋 | lemon, yellow lemon, citrus | bright yellow lemon with a green leaf
 🍌 | banana, peeled banana, ripe banana | ripe yellow banana, half peeled
 🍉 | watermelon, slice of watermelon, melon slice | slice of red watermelon with black seeds
 🍇 | grapes, bunch of grapes, purple grapes | bunch of purple grapes with a green leaf
 🍓 | strawberry, red strawberry, berry | sweet red strawberry with green leaves
-🍍 | pineapple, ananas, tropical pineapple | golden pineapple with green leaves
 🍄 | mushroom, toadstool, red mushroom | red mushroom with white dots
 🍔 | hamburger, burger, cheeseburger | tasty hamburger with salad and cheese
 🍕 | pizza, slice of pizza, pizza slice | slice of pizza with cheese and salami
 🍦 | ice cream, ice cream cone, soft ice cream | soft vanilla ice cream in a cone
 🍩 | doughnut, donut, chocolate doughnut | chocolate doughnut with colourful sprinkles
-🎂 | birthday cake, cake, cake with candles | birthday cake with three candles
 🐶 | dog, dog face, puppy, doggy | brown dog face with its tongue out
 🐱 | cat, cat face, kitten, kitty | orange cat face with a happy smile
 🐰 | rabbit, bunny, rabbit face | white rabbit face with long ears
 🦊 | fox, fox face, red fox | orange fox face with pointed ears
-🐻 | bear, bear face, brown bear, grizzly | brown bear face with round ears
 🐼 | panda, panda face, panda bear | black and white panda face
 🦁 | lion, lion face, king of the jungle | golden lion face with a brown mane
 🐷 | pig, pig face, piglet, piggy | pink pig face with a round nose
@@ -70,7 +66,6 @@ CORE_STICKERS = _stickers("""
 🐵 | monkey, monkey face, chimp, ape | brown monkey face with a big smile
 🐧 | penguin, little penguin, baby penguin | little penguin with a white belly
 🦄 | unicorn, unicorn head, magic unicorn | white unicorn head with a purple mane
-🐝 | bee, honeybee, bumblebee | yellow and black bee with blue wings
 🦋 | butterfly, orange butterfly, monarch butterfly | orange butterfly with purple wings
 🐞 | ladybug, ladybird, lady beetle, beetle | red ladybug with black dots
 🌵 | cactus, green cactus, desert plant | green cactus with two arms
@@ -78,16 +73,13 @@ CORE_STICKERS = _stickers("""
 🌹 | rose, red rose, flower | red rose with a green stem
 🌻 | sunflower, sun flower, yellow flower | yellow sunflower with green leaves
 ☀️ | sun, sunshine, bright sun | bright golden sun with round rays
-🌙 | moon, crescent moon, half moon | golden crescent moon
 ⭐ | star, gold star, yellow star | shiny golden star
-🌈 | rainbow, colourful rainbow, colorful rainbow | bright rainbow of seven colours
 🔥 | fire, flame, hot fire | hot orange flame
 🚗 | car, red car, automobile, auto | small red car with blue windows
 🚀 | rocket, spaceship, space rocket | white and red rocket taking off
 🏠 | house, home, little house | little house with a red roof and a door
 ⚽ | soccer ball, football, ball | blue and white soccer ball
 🎈 | balloon, red balloon, party balloon | shiny red balloon on a string
-💡 | light bulb, lightbulb, lamp, bulb | glowing yellow light bulb
 ❤️ | heart, red heart, love heart | shiny red heart
 👻 | ghost, cute ghost, halloween ghost | funny white ghost with its tongue out
 🤖 | robot, robot face, bot | friendly robot face with blue eyes
@@ -95,6 +87,14 @@ CORE_STICKERS = _stickers("""
 
 # More with hand-written words, for the GPU preset.
 MORE_STICKERS = _stickers("""
+🍏 | green apple, granny smith apple, sour apple | shiny green apple with a leaf
+🍍 | pineapple, ananas, tropical pineapple | golden pineapple with green leaves
+🎂 | birthday cake, cake, cake with candles | birthday cake with three candles
+🐻 | bear, bear face, brown bear, grizzly | brown bear face with round ears
+🐝 | bee, honeybee, bumblebee | yellow and black bee with blue wings
+🌙 | moon, crescent moon, half moon | golden crescent moon
+🌈 | rainbow, colourful rainbow, colorful rainbow | bright rainbow of seven colours
+💡 | light bulb, lightbulb, lamp, bulb | glowing yellow light bulb
 🍒 | cherries, cherry, pair of cherries | pair of red cherries on a green stem
 🥑 | avocado, half avocado, ripe avocado | half green avocado with its brown stone
 🥕 | carrot, orange carrot, vegetable | orange carrot with green leaves
@@ -157,6 +157,13 @@ RECOLOUR = [
 ]
 RECOLOUR_ENHANCED = "put it on a plain {c} background, keep the sticker as it is"
 
+ADD = ["add {a}", "add {a}", "put {a} next to it", "add {a} on the right", "now with {a}"]
+ADD_ENHANCED = "add {a} beside it, keep everything else as it is"
+TOGETHER = ["these {k} together on a {c} background", "put these {k} together on a {c} background",
+            "all {k} on a {c} background", "combine these pictures, {c} background"]
+TOGETHER_ENHANCED = "put these {k} stickers together side by side on a plain {c} background"
+NUMBER_WORDS = {2: "two", 3: "three", 4: "four"}
+
 PLURAL = ("grapes", "cherries")
 NO_ARTICLE = ("ice cream", "coffee", "sunshine", "vegetable", "king of the jungle")
 
@@ -202,6 +209,18 @@ def recolour_caption(colour, rng):
     if rng.random() < 0.12:
         return RECOLOUR_ENHANCED.format(c=colour)
     return finish(rng.choice(RECOLOUR).format(c=spelled(colour, rng)), rng)
+
+
+def add_caption(sticker, rng):
+    if rng.random() < 0.12:
+        return ADD_ENHANCED.format(a=with_article(sticker.detail))
+    return finish(rng.choice(ADD).format(a=with_article(rng.choice(sticker.names))), rng)
+
+
+def together_caption(count, colour, rng):
+    if rng.random() < 0.12:
+        return TOGETHER_ENHANCED.format(k=NUMBER_WORDS[count], c=colour)
+    return finish(rng.choice(TOGETHER).format(k=NUMBER_WORDS[count], c=spelled(colour, rng)), rng)
 
 
 def is_held_out(sticker_index, colour_index):

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "kernels/cpu/conv2d_impl.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/linear_ref.h"
 
@@ -32,12 +33,6 @@ static void conv2d_ref_task(void *ctx, size_t task, unsigned worker)
     conv2d_ref(j->a, task, task + 1, j->cb->scratch[worker]);
 }
 
-/* A tile of the output, and the strip under it. */
-struct conv_tile {
-    size_t x0, y0, w, h;
-    size_t strip_w, strip_h; /* pixels */
-};
-
 static struct conv_tile tile_at(const struct conv_job *j, size_t i)
 {
     const struct conv2d_args *a = j->a;
@@ -52,8 +47,7 @@ static struct conv_tile tile_at(const struct conv_job *j, size_t i)
     return t;
 }
 
-/* strip = [strip_h, strip_w, n_channels] of channels from c0 on */
-static void fill_strip(const struct conv2d_args *a, const struct conv_tile *t, size_t c0,
+void conv2d_fill_strip(const struct conv2d_args *a, const struct conv_tile *t, size_t c0,
                        size_t n_channels, float *strip)
 {
     size_t h = a->h_in * a->upsample, w = a->w_in * a->upsample;
@@ -72,15 +66,15 @@ static void fill_strip(const struct conv2d_args *a, const struct conv_tile *t, s
     }
 }
 
-static void finish_tile(const struct conv_job *j, const struct conv_tile *t, size_t col0,
-                        size_t cols, const float *c)
+void conv2d_finish_tile(const struct cpu_kernels *k, const struct conv2d_args *a,
+                        const struct conv_tile *t, size_t col0, size_t cols, const float *c,
+                        size_t row_pixels, size_t ldc)
 {
-    const struct conv2d_args *a = j->a;
     for (size_t row = 0; row < t->h; row++) {
         size_t at = ((t->y0 + row) * a->w_out + t->x0) * a->w->n_rows + col0;
         struct tile_finish f = {
-            .c = c + row * t->w * j->tile_cols,
-            .ldc = j->tile_cols,
+            .c = c + row * row_pixels * ldc,
+            .ldc = ldc,
             .rows = t->w,
             .cols = cols,
             .y = a->y + at,
@@ -89,7 +83,7 @@ static void finish_tile(const struct conv_job *j, const struct conv_tile *t, siz
             .residual = a->residual ? a->residual + at : NULL,
             .act = a->act,
         };
-        j->cb->k.finish(&f);
+        k->finish(&f);
     }
 }
 
@@ -139,7 +133,7 @@ static void conv2d_narrow_task(void *ctx, size_t task, unsigned worker)
     float *part = kernel + NARROW_MAX * NARROW_K_MAX; /* [c_out, tile_w] */
     float *c = part + NARROW_MAX * TILE_WIDTH_MAX;
     float *strip = c + TILE_PIXELS_MAX * NARROW_MAX;
-    fill_strip(a, &t, 0, w->c_in, strip);
+    conv2d_fill_strip(a, &t, 0, w->c_in, strip);
     memset(c, 0, t.w * t.h * NARROW_MAX * sizeof *c);
     for (size_t ky = 0; ky < w->kh; ky++) {
         for (size_t o = 0; o < w->n_rows; o++)
@@ -154,7 +148,7 @@ static void conv2d_narrow_task(void *ctx, size_t task, unsigned worker)
                     c[(y * t.w + x) * NARROW_MAX + o] += part[o * TILE_WIDTH_MAX + x];
         }
     }
-    finish_tile(j, &t, 0, w->n_rows, c);
+    conv2d_finish_tile(&j->cb->k, a, &t, 0, w->n_rows, c, t.w, NARROW_MAX);
 }
 
 static void conv2d_task(void *ctx, size_t task, unsigned worker)
@@ -172,13 +166,13 @@ static void conv2d_task(void *ctx, size_t task, unsigned worker)
 
     for (size_t c0 = 0; c0 < w->c_in; c0 += j->chunk) {
         size_t n_channels = min_size(j->chunk, w->c_in - c0);
-        fill_strip(j->a, &t, c0, n_channels, strip);
+        conv2d_fill_strip(j->a, &t, c0, n_channels, strip);
         for (size_t ky = 0; ky < w->kh; ky++)
             for (size_t kx = 0; kx < w->kw; kx += j->taps)
                 multiply_taps(j, &t, ky, kx, c0, n_channels, col0, cols, strip, panel, c,
                               c0 || ky || kx);
     }
-    finish_tile(j, &t, col0, cols, c);
+    conv2d_finish_tile(k, j->a, &t, col0, cols, c, t.w, j->tile_cols);
 }
 
 static void choose_tiles(struct conv_job *j)
@@ -228,6 +222,8 @@ void cpu_conv2d(struct backend *be, const struct conv2d_args *a)
         pool_run(cb->pool, a->h_out, conv2d_ref_task, &j);
         return;
     }
+    if (conv2d_winograd(cb, a))
+        return;
     choose_tiles(&j);
     if (is_narrow(a->w)) {
         j.tile_cols = NARROW_MAX;

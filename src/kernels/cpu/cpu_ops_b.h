@@ -40,10 +40,16 @@ void cpu_attention_init_ref(struct cpu_kernels_b *k);
 void cpu_norm_init_ref(struct cpu_kernels_b *k);
 void cpu_vector_init_ref(struct cpu_kernels_b *k);
 void cpu_attention_init_avx2(struct cpu_kernels_b *k);
+void cpu_norm_init_avx2(struct cpu_kernels_b *k);
+void cpu_vector_init_avx2(struct cpu_kernels_b *k);
 void cpu_attention_init_avx512(struct cpu_kernels_b *k);
+void cpu_norm_init_avx512(struct cpu_kernels_b *k);
+void cpu_vector_init_avx512(struct cpu_kernels_b *k);
 /* What the table begins with; the others use it for shapes that they have no room for. */
 void cpu_attention_block_ref(const struct attention_args *a, size_t kv_head, size_t q0, size_t n_q,
                              void *scratch);
+void cpu_head_norm_rope_ref(float *x, size_t head_dim, const float *w, float eps,
+                            enum rope_style style, const float *cos, const float *sin);
 
 void cpu_attention(struct backend *be, const struct attention_args *a);
 void cpu_head_norm_rope(struct backend *be, const struct head_norm_rope_args *a);

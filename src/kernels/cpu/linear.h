@@ -37,7 +37,7 @@ struct tile_finish {
 
 #define GEMV_ROWS_MAX 8 /* up to so many rows of x, weights are streamed, not tiled */
 
-/* This processor's functions; the reference's table has only the last two. */
+/* This processor's functions; the reference's table has only the last three. */
 struct cpu_kernels {
     size_t lanes;     /* floats in a vector */
     size_t width_max; /* of a panel; a multiple of lanes */
@@ -54,6 +54,16 @@ struct cpu_kernels {
     /* c [m, n_rows] = x [m, k] · w [n_rows, k]ᵀ for m <= GEMV_ROWS_MAX */
     void (*gemv)(float *c, size_t ldc, const float *x, size_t ldx, size_t m, const void *w,
                  enum dtype dtype, size_t ld, size_t n_rows, size_t k);
+
+    /* F(4x4, 3x3); the two transforms for one patch, n a multiple of lanes.
+     *   v[pos * pos_stride + i], i < n: from 6 x 6 pixels of the strip
+     *   c: 4 x 4 pixels from m[pos * pos_stride + i], i < n
+     *   u [36, n] from g [9, n] */
+    void (*winograd_input)(float *v, size_t pos_stride, const float *strip, size_t pixel_stride,
+                           size_t row_stride, size_t n);
+    void (*winograd_output)(float *c, size_t pixel_stride, size_t row_stride, const float *m,
+                            size_t pos_stride, size_t n);
+    void (*winograd_weights)(float *u, const float *g, size_t n);
 
     /* What the processor can do at most, for the benchmark: so many rounds of FMAs
      * between registers; so many bytes read. The values returned are meaningless. */

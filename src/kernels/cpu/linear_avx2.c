@@ -5,6 +5,7 @@
 #define PANEL_VECS_MAX 2
 
 #include "kernels/cpu/linear_simd.h"
+#include "kernels/cpu/winograd_simd.h"
 
 /* clang-format off */
 TILE_FN(1, 2) TILE_FN(2, 2) TILE_FN(3, 2) TILE_FN(4, 2) TILE_FN(5, 2) TILE_FN(6, 2)
@@ -34,6 +35,9 @@ void cpu_kernels_init_avx2(struct cpu_kernels *k)
     k->multiply = multiply;
     k->finish = finish;
     k->gemv = gemv;
+    k->winograd_input = winograd_input;
+    k->winograd_output = winograd_output;
+    k->winograd_weights = winograd_weights;
     k->fma_rounds = fma_rounds;
     k->fma_flops_per_round = FMA_FLOPS_PER_ROUND;
     k->read_bytes = read_bytes;

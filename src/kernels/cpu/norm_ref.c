@@ -40,8 +40,8 @@ static void rotate(float *a, float *b, float cos, float sin)
     *b = x * sin + y * cos;
 }
 
-static void head_norm_rope_ref(float *x, size_t head_dim, const float *w, float eps,
-                               enum rope_style style, const float *cos, const float *sin)
+void cpu_head_norm_rope_ref(float *x, size_t head_dim, const float *w, float eps,
+                            enum rope_style style, const float *cos, const float *sin)
 {
     size_t half = head_dim / 2;
     if (w)
@@ -87,7 +87,7 @@ static void affine_act_ref(float *y, const float *x, size_t n_rows, size_t chann
 
 void cpu_norm_init_ref(struct cpu_kernels_b *k)
 {
-    k->head_norm_rope = head_norm_rope_ref;
+    k->head_norm_rope = cpu_head_norm_rope_ref;
     k->rms_norm = rms_norm_ref;
     k->layer_norm_mod = layer_norm_mod_ref;
     k->group_sums = group_sums_ref;

@@ -52,6 +52,15 @@ static inline vec vec_scale_any(vec v, vec n)
     return vec_scale_down(vec_scale_down(v, half), _mm256_sub_ps(n, half));
 }
 
+/* Lanes 2i and 2i + 1 are turned by the angle whose cosine and sine are cos[i], sin[i]. */
+static inline vec vec_rotate_pairs(vec v, const float *cos, const float *sin)
+{
+    __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    vec c = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cos)), twice);
+    vec s = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sin)), twice);
+    return _mm256_fmaddsub_ps(v, c, _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), s));
+}
+
 /* Sums in double, of floats that are widened before they are added. */
 struct dsum {
     __m256d lo, hi;

@@ -41,6 +41,14 @@ static inline vec vec_scale_any(vec v, vec n)
     return _mm512_scalef_ps(v, n);
 }
 
+static inline vec vec_rotate_pairs(vec v, const float *cos, const float *sin)
+{
+    __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    vec c = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(cos)));
+    vec s = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(_mm256_loadu_ps(sin)));
+    return _mm512_fmaddsub_ps(v, c, _mm512_mul_ps(_mm512_permute_ps(v, 0xb1), s));
+}
+
 struct dsum {
     __m512d lo, hi;
 };

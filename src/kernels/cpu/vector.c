@@ -13,10 +13,16 @@ void cpu_kernels_b_init(struct cpu_kernels_b *k, enum cpu_level level)
     cpu_norm_init_ref(k);
     cpu_vector_init_ref(k);
 #if defined(__x86_64__)
-    if (level >= CPU_AVX2)
+    if (level >= CPU_AVX2) {
         cpu_attention_init_avx2(k);
-    if (level >= CPU_AVX512)
+        cpu_norm_init_avx2(k);
+        cpu_vector_init_avx2(k);
+    }
+    if (level >= CPU_AVX512) {
         cpu_attention_init_avx512(k);
+        cpu_norm_init_avx512(k);
+        cpu_vector_init_avx512(k);
+    }
 #else
     (void)level;
 #endif

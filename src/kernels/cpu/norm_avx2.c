@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* Norms and rotary embedding for AVX2. */
+#include "kernels/cpu/simd_more_avx2.h"
+
+#include "kernels/cpu/simd_math.h"
+
+#include "kernels/cpu/norm_simd.h"
+
+void cpu_norm_init_avx2(struct cpu_kernels_b *k)
+{
+    k->head_norm_rope = head_norm_rope_simd;
+    k->rms_norm = rms_norm_simd;
+    k->layer_norm_mod = layer_norm_mod_simd;
+    k->group_sums = group_sums_simd;
+    k->affine_act = affine_act_simd;
+}
