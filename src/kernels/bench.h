@@ -17,7 +17,9 @@ struct kernel_timing {
     double ms;         /* the best run */
     double gflops;     /* 10^9 multiplications and additions a second */
     double gbytes_s;   /* 10^9 bytes of weights a second: GEMV; 0 for the others */
-    /* gflops / peak_gflops; for GEMV gbytes_s / peak_gbytes_s */
+    /* gflops / peak_gflops, for GEMV gbytes_s / peak_gbytes_s, each limit measured
+     * beside the runs. A convolution can pass 1: its work is counted as the direct
+     * way's, of which Winograd's method needs a part. */
     double share;
 };
 

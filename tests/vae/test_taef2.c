@@ -193,7 +193,7 @@ static void test_threads(void **state)
 static void test_cancel(void **state)
 {
     (void)state;
-    float *rgb = calloc(32 * 32 * 3, sizeof(float)), *tokens = calloc(4 * 128, sizeof(float));
+    float *rgb = calloc(16 * 16 * 3, sizeof(float)), *tokens = calloc(128, sizeof(float));
     struct engine e;
     assert_true(rgb && tokens);
     engine_open(&e, cpu_detect(), 2, model_path());
@@ -204,9 +204,9 @@ static void test_cancel(void **state)
             struct stopper s = {.stop_at = n++};
             struct progress p = {stopper_tick, &s};
             if (encode)
-                rc = autoencoder_encode(e.ae, rgb, 32, 32, tokens, &p, &em);
+                rc = autoencoder_encode(e.ae, rgb, 16, 16, tokens, &p, &em);
             else
-                rc = autoencoder_decode(e.ae, tokens, 2, 2, rgb, &p, &em);
+                rc = autoencoder_decode(e.ae, tokens, 1, 1, rgb, &p, &em);
             assert_false(s.backwards);
             assert_true(rc == ERR_CANCELLED || (rc == ERR_OK && s.last_done == s.total));
         } while (rc);

@@ -40,13 +40,13 @@ class Preset:
     pure_noise: float = 0.4
     # training
     batch: int = 32
-    muon_lr: float = 3e-3
-    adam_lr: float = 2.5e-3
+    muon_lr: float = 6e-3
+    adam_lr: float = 3e-3
     ema: float = 0.99
     warmup: int = 20
     minutes: float = 70.0
     decay_from: float = 0.6
-    edit_from: float = 0.55
+    edit_from: float = 1.0
     edit_share: float = 0.15
     # area at which an engine should draw; larger pictures are enlarged from it
     native_pixels: int = 65536

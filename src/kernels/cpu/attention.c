@@ -27,7 +27,7 @@ static void attention_task(void *ctx, size_t task, unsigned worker)
     /* a head's blocks follow each other: its k and v are still in a near cache */
     size_t kv_head = task / job->n_blocks;
     size_t q0 = task % job->n_blocks * job->task_queries;
-    job->be->kb.attention(a, kv_head, q0, min_size(job->task_queries, a->n_q - q0),
+    job->be->op.attention(a, kv_head, q0, min_size(job->task_queries, a->n_q - q0),
                           job->be->scratch[worker]);
 }
 

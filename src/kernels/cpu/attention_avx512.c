@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/attention_simd.h"
 
-void cpu_attention_init_avx512(struct cpu_kernels_b *k)
+void cpu_attention_init_avx512(struct cpu_op_kernels *k)
 {
     k->attention = attention_simd;
 }

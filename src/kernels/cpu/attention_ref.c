@@ -72,7 +72,7 @@ void cpu_attention_block_ref(const struct attention_args *a, size_t kv_head, siz
     }
 }
 
-void cpu_attention_init_ref(struct cpu_kernels_b *k)
+void cpu_attention_init_ref(struct cpu_op_kernels *k)
 {
     k->attention = cpu_attention_block_ref;
 }

@@ -15,7 +15,7 @@
 #include <stddef.h>
 
 #include "kernels/backend.h"
-#include "kernels/cpu/cpu_ops_b.h"
+#include "kernels/cpu/ops.h"
 #include "kernels/cpu/linear.h"
 
 /* A parameter. A matrix [n_rows, n_cols] stays in the mapped file (data may be
@@ -39,8 +39,8 @@ struct cpu_backend {
     struct backend base;
     struct pool *pool; /* borrowed */
     enum cpu_level level;
-    struct cpu_kernels k;    /* linear, conv2d */
-    struct cpu_kernels_b kb; /* everything else */
+    struct cpu_kernels k;     /* linear, conv2d */
+    struct cpu_op_kernels op; /* everything else */
     size_t n_threads;
     void *scratch[LIMIT_THREADS_MAX]; /* [n_threads] blocks of scratch_bytes */
     size_t scratch_bytes;

@@ -196,7 +196,7 @@ enum err backend_cpu_new(struct pool *pool, enum cpu_level level, struct backend
     cb->level = level;
     cb->n_threads = pool_n_threads(pool);
     cpu_kernels_init(&cb->k, level);
-    cpu_kernels_b_init(&cb->kb, level);
+    cpu_op_kernels_init(&cb->op, level);
     enum err rc = reserve_scratch(cb, em);
     if (rc) {
         free(cb);

@@ -192,19 +192,29 @@ static void gemm_task(void *ctx, size_t task, unsigned worker)
     }
 }
 
-/* The largest tiles that still give every thread several; for a small layer,
- * smaller ones, for which x is read more often. */
+/* Rows of a tile that are worth widening a weight for, if threads would be idle
+ * otherwise, or badly balanced. */
+#define TILE_ROWS_MIN 64
+#define TILE_ROWS_GOOD 192
+
+/* The largest tiles that still give every thread several; for a small layer or many
+ * threads smaller ones, for which x and w are read more often. */
 static void choose_tiles(struct gemm_job *j)
 {
     const struct cpu_kernels *k = &j->cb->k;
-    size_t n = j->a->w->n_rows;
-    size_t enough = TASKS_PER_THREAD * j->cb->n_threads;
+    size_t n = j->a->w->n_rows, n_threads = j->cb->n_threads;
     size_t n_down = div_up(j->rows, TILE_ROWS_MAX);
     size_t tile_cols = TILE_COLS_MAX / k->width_max * k->width_max;
-    while (tile_cols > k->width_max && n_down * div_up(n, tile_cols) < enough)
+    while (tile_cols > k->width_max &&
+           n_down * div_up(n, tile_cols) < TASKS_PER_THREAD * n_threads)
         tile_cols -= k->width_max;
-    while (div_up(j->rows, n_down) > 64 && n_down * div_up(n, tile_cols) < j->cb->n_threads)
-        n_down++;
+    for (;; n_down++) {
+        size_t rows = div_up(j->rows, n_down);
+        size_t n_tasks = n_down * div_up(n, tile_cols);
+        if (n_tasks >= 3 * n_threads || rows <= TILE_ROWS_MIN ||
+            (n_tasks >= n_threads && rows <= TILE_ROWS_GOOD))
+            break;
+    }
     j->tile_cols = tile_cols;
     j->tile_rows = div_up(j->rows, n_down);
     j->n_tile_rows = div_up(j->rows, j->tile_rows);

@@ -37,7 +37,7 @@ static void head_norm_rope_task(void *ctx, size_t task, unsigned worker)
         const float *cos = a->cos ? a->cos + i * half : NULL;
         const float *sin = a->sin ? a->sin + i * half : NULL;
         for (size_t h = 0; h < a->n_heads; h++)
-            job->be->kb.head_norm_rope(a->x + i * a->ldx + h * a->head_dim, a->head_dim, job->w,
+            job->be->op.head_norm_rope(a->x + i * a->ldx + h * a->head_dim, a->head_dim, job->w,
                                        a->eps, a->style, cos, sin);
     }
 }
@@ -57,7 +57,7 @@ static void rms_norm_task(void *ctx, size_t task, unsigned worker)
     const struct rows_job *job = ctx;
     size_t end = min_size(job->n, (task + 1) * job->task_rows);
     for (size_t i = task * job->task_rows; i < end; i++)
-        job->be->kb.rms_norm(job->y + i * job->ldy, job->x + i * job->ldx, job->channels, job->w,
+        job->be->op.rms_norm(job->y + i * job->ldy, job->x + i * job->ldx, job->channels, job->w,
                              job->eps);
 }
 
@@ -83,7 +83,7 @@ static void layer_norm_mod_task(void *ctx, size_t task, unsigned worker)
     const struct rows_job *job = ctx;
     size_t end = min_size(job->n, (task + 1) * job->task_rows);
     for (size_t i = task * job->task_rows; i < end; i++)
-        job->be->kb.layer_norm_mod(job->y + i * job->ldy, job->x + i * job->ldx, job->channels,
+        job->be->op.layer_norm_mod(job->y + i * job->ldy, job->x + i * job->ldx, job->channels,
                                    job->shift, job->scale, job->eps);
 }
 
@@ -127,7 +127,7 @@ static void group_sums_task(void *ctx, size_t task, unsigned worker)
     size_t first = task * job->chunk_rows;
     double *sum = job->sum + task * 2 * job->n_groups;
     memset(sum, 0, 2 * job->n_groups * sizeof *sum);
-    job->be->kb.group_sums(job->x + first * job->channels,
+    job->be->op.group_sums(job->x + first * job->channels,
                            min_size(job->chunk_rows, job->n - first), job->channels,
                            job->n_groups, sum, sum + job->n_groups);
 }
@@ -137,7 +137,7 @@ static void affine_act_task(void *ctx, size_t task, unsigned worker)
     (void)worker;
     const struct group_norm_job *job = ctx;
     size_t first = task * job->task_rows;
-    job->be->kb.affine_act(job->y + first * job->channels, job->x + first * job->channels,
+    job->be->op.affine_act(job->y + first * job->channels, job->x + first * job->channels,
                            min_size(job->task_rows, job->n - first), job->channels, job->a, job->b,
                            job->act);
 }

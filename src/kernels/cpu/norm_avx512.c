@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/norm_simd.h"
 
-void cpu_norm_init_avx512(struct cpu_kernels_b *k)
+void cpu_norm_init_avx512(struct cpu_op_kernels *k)
 {
     k->head_norm_rope = head_norm_rope_simd;
     k->rms_norm = rms_norm_simd;

@@ -85,7 +85,7 @@ static void affine_act_ref(float *y, const float *x, size_t n_rows, size_t chann
         }
 }
 
-void cpu_norm_init_ref(struct cpu_kernels_b *k)
+void cpu_norm_init_ref(struct cpu_op_kernels *k)
 {
     k->head_norm_rope = cpu_head_norm_rope_ref;
     k->rms_norm = rms_norm_ref;

@@ -7,7 +7,7 @@
 /* Elements of one task: 64 KiB of floats. */
 #define TASK_ELEMS ((size_t)16 << 10)
 
-void cpu_kernels_b_init(struct cpu_kernels_b *k, enum cpu_level level)
+void cpu_op_kernels_init(struct cpu_op_kernels *k, enum cpu_level level)
 {
     cpu_attention_init_ref(k);
     cpu_norm_init_ref(k);
@@ -43,7 +43,7 @@ static void embed_task(void *ctx, size_t task, unsigned worker)
     const struct weight *t = job->table;
     size_t row = (size_t)job->ids[task];
     const char *src = (const char *)t->data + row * t->ld * dtype_size(t->dtype);
-    job->be->kb.to_f32(job->y + task * job->ldy, src, t->dtype, t->n_cols);
+    job->be->op.to_f32(job->y + task * job->ldy, src, t->dtype, t->n_cols);
 }
 
 void cpu_embed(struct backend *be, float *y, size_t ldy, const struct weight *table,
@@ -72,7 +72,7 @@ static void silu_task(void *ctx, size_t task, unsigned worker)
     (void)worker;
     const struct vector_job *job = ctx;
     size_t i = task * TASK_ELEMS;
-    job->be->kb.silu(job->y + i, job->x + i, task_elems(job, task));
+    job->be->op.silu(job->y + i, job->x + i, task_elems(job, task));
 }
 
 void cpu_silu(struct backend *be, float *y, const float *x, size_t n)
@@ -86,7 +86,7 @@ static void axpy_task(void *ctx, size_t task, unsigned worker)
     (void)worker;
     const struct vector_job *job = ctx;
     size_t i = task * TASK_ELEMS;
-    job->be->kb.axpy(job->y + i, job->a, job->x + i, task_elems(job, task));
+    job->be->op.axpy(job->y + i, job->a, job->x + i, task_elems(job, task));
 }
 
 void cpu_axpy(struct backend *be, float *y, float a, const float *x, size_t n)
@@ -100,7 +100,7 @@ static void tanh_scaled_task(void *ctx, size_t task, unsigned worker)
     (void)worker;
     const struct vector_job *job = ctx;
     size_t i = task * TASK_ELEMS;
-    job->be->kb.tanh_scaled(job->y + i, job->x + i, job->a, task_elems(job, task));
+    job->be->op.tanh_scaled(job->y + i, job->x + i, job->a, task_elems(job, task));
 }
 
 void cpu_tanh_scaled(struct backend *be, float *y, const float *x, float limit, size_t n)

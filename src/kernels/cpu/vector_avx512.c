@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/vector_simd.h"
 
-void cpu_vector_init_avx512(struct cpu_kernels_b *k)
+void cpu_vector_init_avx512(struct cpu_op_kernels *k)
 {
     k->to_f32 = to_f32_simd;
     k->silu = silu_simd;

@@ -28,7 +28,7 @@ static void tanh_scaled_ref(float *y, const float *x, float limit, size_t n)
         y[i] = limit * tanhf(x[i] / limit);
 }
 
-void cpu_vector_init_ref(struct cpu_kernels_b *k)
+void cpu_vector_init_ref(struct cpu_op_kernels *k)
 {
     k->to_f32 = to_f32_ref;
     k->silu = silu_ref;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention, norms and element-wise operations on the CPU. */
-#ifndef EASEL_KERNELS_CPU_OPS_B_H
-#define EASEL_KERNELS_CPU_OPS_B_H
+#ifndef EASEL_KERNELS_CPU_OPS_H
+#define EASEL_KERNELS_CPU_OPS_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -9,7 +9,7 @@
 #include "kernels/backend.h"
 
 /* This processor's functions. Each does one task's share; none knows of threads. */
-struct cpu_kernels_b {
+struct cpu_op_kernels {
     /* Queries [q0, q0 + n_q) of all heads that share k/v head kv_head. scratch:
      * CPU_SCRATCH_BYTES, 64-byte aligned. */
     void (*attention)(const struct attention_args *a, size_t kv_head, size_t q0, size_t n_q,
@@ -34,17 +34,17 @@ struct cpu_kernels_b {
     void (*tanh_scaled)(float *y, const float *x, float limit, size_t n);
 };
 
-void cpu_kernels_b_init(struct cpu_kernels_b *k, enum cpu_level level);
+void cpu_op_kernels_init(struct cpu_op_kernels *k, enum cpu_level level);
 /* The parts of it, one per family and ISA: each overrides only what it has. */
-void cpu_attention_init_ref(struct cpu_kernels_b *k);
-void cpu_norm_init_ref(struct cpu_kernels_b *k);
-void cpu_vector_init_ref(struct cpu_kernels_b *k);
-void cpu_attention_init_avx2(struct cpu_kernels_b *k);
-void cpu_norm_init_avx2(struct cpu_kernels_b *k);
-void cpu_vector_init_avx2(struct cpu_kernels_b *k);
-void cpu_attention_init_avx512(struct cpu_kernels_b *k);
-void cpu_norm_init_avx512(struct cpu_kernels_b *k);
-void cpu_vector_init_avx512(struct cpu_kernels_b *k);
+void cpu_attention_init_ref(struct cpu_op_kernels *k);
+void cpu_norm_init_ref(struct cpu_op_kernels *k);
+void cpu_vector_init_ref(struct cpu_op_kernels *k);
+void cpu_attention_init_avx2(struct cpu_op_kernels *k);
+void cpu_norm_init_avx2(struct cpu_op_kernels *k);
+void cpu_vector_init_avx2(struct cpu_op_kernels *k);
+void cpu_attention_init_avx512(struct cpu_op_kernels *k);
+void cpu_norm_init_avx512(struct cpu_op_kernels *k);
+void cpu_vector_init_avx512(struct cpu_op_kernels *k);
 /* What the table begins with; the others use it for shapes that they have no room for. */
 void cpu_attention_block_ref(const struct attention_args *a, size_t kv_head, size_t q0, size_t n_q,
                              void *scratch);
