@@ -54,8 +54,8 @@ static cmsUInt32Number source_type(struct colour *c, cmsColorSpaceSignature spac
 
 static bool class_is_usable(cmsProfileClassSignature class)
 {
-    return class == cmsSigInputClass || class == cmsSigDisplayClass ||
-           class == cmsSigOutputClass || class == cmsSigColorSpaceClass;
+    return class == cmsSigInputClass || class == cmsSigDisplayClass || class == cmsSigOutputClass ||
+           class == cmsSigColorSpaceClass;
 }
 
 void colour_open(struct colour *c, enum colour_layout layout, const void *icc, size_t icc_len)
@@ -72,8 +72,8 @@ void colour_open(struct colour *c, enum colour_layout layout, const void *icc, s
     if (from && srgb && class_is_usable(cmsGetDeviceClass(from))) {
         cmsUInt32Number type = source_type(c, cmsGetColorSpace(from));
         if (type)
-            c->transform = cmsCreateTransformTHR(context, from, type, srgb, TYPE_RGB_8,
-                                                 INTENT_PERCEPTUAL, 0);
+            c->transform =
+                cmsCreateTransformTHR(context, from, type, srgb, TYPE_RGB_8, INTENT_PERCEPTUAL, 0);
     }
     if (from)
         cmsCloseProfile(from);

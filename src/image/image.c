@@ -121,8 +121,7 @@ enum err image_decode(const void *bytes, size_t len, struct image *out, struct e
     return ERR_OK;
 }
 
-enum err image_texts_read(const void *bytes, size_t len, struct image_texts *out,
-                          struct errmsg *em)
+enum err image_texts_read(const void *bytes, size_t len, struct image_texts *out, struct errmsg *em)
 {
     enum image_format f = IMAGE_PNG;
     struct image_texts texts = {0};

@@ -100,8 +100,7 @@ void colour_row(const struct colour *c, const uint8_t *in, uint8_t *rgb, size_t 
  * UTF-8 (U+FFFD for what is not). A key that is there already, and what exceeds a
  * limit, is passed over. */
 NODISCARD enum err image_texts_add_foreign(struct image_texts *t, const char *key, size_t key_len,
-                                           const char *value, size_t value_len,
-                                           struct errmsg *em);
+                                           const char *value, size_t value_len, struct errmsg *em);
 /* Length in bytes of the UTF-8 sequence at p, 0 if it is malformed. */
 size_t image_utf8_next(const uint8_t *p, size_t len, uint32_t *code_point);
 /* Append a code point as UTF-8. */

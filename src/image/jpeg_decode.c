@@ -133,8 +133,8 @@ enum err image_jpeg_info(const uint8_t *bytes, size_t len, struct image_info *ou
     struct reader r;
     reader_run(&r, bytes, len, false, em);
     if (!r.failure.rc)
-        *out = (struct image_info){r.c.image_width, r.c.image_height,
-                                   orientation_of(r.c.marker_list)};
+        *out =
+            (struct image_info){r.c.image_width, r.c.image_height, orientation_of(r.c.marker_list)};
     reader_release(&r);
     return r.failure.rc;
 }

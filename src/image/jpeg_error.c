@@ -40,8 +40,8 @@ static void fail(j_common_ptr c)
     char text[JMSG_LENGTH_MAX];
     if (!f->rc) {
         f->mgr.format_message(c, text);
-        f->rc = err_set(f->em, code_of(f->mgr.msg_code), "%s: %s", meaning_of(f->mgr.msg_code),
-                        text);
+        f->rc =
+            err_set(f->em, code_of(f->mgr.msg_code), "%s: %s", meaning_of(f->mgr.msg_code), text);
     }
     longjmp(f->jump, 1);
 }

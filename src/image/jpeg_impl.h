@@ -10,7 +10,7 @@
 
 #include "image/image_impl.h"
 
-#define JPEG_XMP_NAME "http://ns.adobe.com/xap/1.0/"            /* + NUL: 29 bytes */
+#define JPEG_XMP_NAME "http://ns.adobe.com/xap/1.0/"             /* + NUL: 29 bytes */
 #define JPEG_EXTENSION_NAME "http://ns.adobe.com/xmp/extension/" /* + NUL: 35 bytes */
 #define JPEG_SEGMENT_BYTES_MAX 65533u
 
@@ -37,7 +37,7 @@ void jpeg_xmp_write(struct jpeg_compress_struct *c, const struct jpeg_xmp *x);
 void jpeg_xmp_deinit(struct jpeg_xmp *x);
 
 /* The texts of the APP1 markers that libjpeg has saved. */
-NODISCARD enum err jpeg_xmp_read(const struct jpeg_marker_struct *markers,
-                                 struct image_texts *out, struct errmsg *em);
+NODISCARD enum err jpeg_xmp_read(const struct jpeg_marker_struct *markers, struct image_texts *out,
+                                 struct errmsg *em);
 
 #endif

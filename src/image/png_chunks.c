@@ -45,8 +45,7 @@ static bool chunk_is_sound(const struct chunk *c)
     return (uint32_t)crc == read32(c->data + c->len);
 }
 
-enum err image_png_info(const uint8_t *bytes, size_t len, struct image_info *out,
-                        struct errmsg *em)
+enum err image_png_info(const uint8_t *bytes, size_t len, struct image_info *out, struct errmsg *em)
 {
     struct chunk c;
     size_t at = SIGNATURE_BYTES;
@@ -159,8 +158,8 @@ static enum err text_take(const struct chunk *c, struct image_texts *out, struct
         t.value_len = utf8.len;
     }
     if (!rc)
-        rc = image_texts_add_foreign(out, (const char *)c->data, t.key_len,
-                                     (const char *)t.value, t.value_len, em);
+        rc = image_texts_add_foreign(out, (const char *)c->data, t.key_len, (const char *)t.value,
+                                     t.value_len, em);
 out:
     buf_deinit(&inflated);
     buf_deinit(&utf8);

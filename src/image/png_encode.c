@@ -109,8 +109,8 @@ static void writer_run(struct writer *w)
     picture_write(w);
 }
 
-enum err image_png_encode(const struct image *img, const struct image_texts *texts,
-                          struct buf *out, struct errmsg *em)
+enum err image_png_encode(const struct image *img, const struct image_texts *texts, struct buf *out,
+                          struct errmsg *em)
 {
     struct writer w = {.img = img, .texts = texts, .out = out, .em = em};
     writer_run(&w);

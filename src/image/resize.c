@@ -31,8 +31,7 @@ static double sinc(double x)
 
 static double lanczos(double x)
 {
-    return -LANCZOS_SUPPORT <= x && x < LANCZOS_SUPPORT ? sinc(x) * sinc(x / LANCZOS_SUPPORT)
-                                                        : 0.0;
+    return -LANCZOS_SUPPORT <= x && x < LANCZOS_SUPPORT ? sinc(x) * sinc(x / LANCZOS_SUPPORT) : 0.0;
 }
 
 static void filter_deinit(struct filter *f)

@@ -15,9 +15,9 @@
 
 struct band {
     size_t width;
-    uint8_t *bits;                           /* [256, width], all zero between bands */
-    size_t first[PALETTE_COLOURS_MAX];       /* columns that a colour is found in */
-    size_t end[PALETTE_COLOURS_MAX];         /* 0: not in this band */
+    uint8_t *bits;                     /* [256, width], all zero between bands */
+    size_t first[PALETTE_COLOURS_MAX]; /* columns that a colour is found in */
+    size_t end[PALETTE_COLOURS_MAX];   /* 0: not in this band */
 };
 
 static enum err palette_append(const struct palette *p, struct buf *out, struct errmsg *em)

@@ -60,9 +60,8 @@ static enum terminal_graphics guess_from_answer(const char *answer)
 
 static enum terminal_graphics guess_from_variables(const struct terminal_hints *h)
 {
-    if (is_set(h->kitty_window_id) || is(h->term, "xterm-kitty") ||
-        is(h->term, "xterm-ghostty") || is(h->term_program, "ghostty") ||
-        is(h->term_program, "WarpTerminal"))
+    if (is_set(h->kitty_window_id) || is(h->term, "xterm-kitty") || is(h->term, "xterm-ghostty") ||
+        is(h->term_program, "ghostty") || is(h->term_program, "WarpTerminal"))
         return TERMINAL_GRAPHICS_KITTY;
     if (is_set(h->konsole_version) && strtol(h->konsole_version, NULL, 10) >= KONSOLE_WITH_IMAGES)
         return TERMINAL_GRAPHICS_KITTY;
@@ -95,8 +94,7 @@ const char *terminal_graphics_question(void)
 
 enum err base64_append(struct buf *out, const uint8_t *bytes, size_t len, struct errmsg *em)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     enum err rc = buf_reserve(out, div_up(len, 3) * 4, em);
     if (rc)
         return rc;

@@ -92,8 +92,8 @@ static enum err frame_decode(const WebPIterator *frame, bool alpha, uint8_t **ou
     config.output.colorspace = alpha ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
     config.output.u.RGBA = (WebPRGBABuffer){pixels, (int)stride, n};
-    enum err rc = status_check(
-        WebPDecode(frame->fragment.bytes, frame->fragment.size, &config), em);
+    enum err rc =
+        status_check(WebPDecode(frame->fragment.bytes, frame->fragment.size, &config), em);
     if (rc)
         mem_free(pixels);
     else

@@ -48,8 +48,8 @@ static enum err bitstream_make(const struct image *img, int quality, WebPMemoryW
     return rc;
 }
 
-static enum err mux_append(const WebPMemoryWriter *writer, const struct buf *xmp,
-                           struct buf *out, struct errmsg *em)
+static enum err mux_append(const WebPMemoryWriter *writer, const struct buf *xmp, struct buf *out,
+                           struct errmsg *em)
 {
     WebPData picture = {writer->mem, writer->size}, chunk = {xmp->ptr, xmp->len};
     WebPData whole = {0};

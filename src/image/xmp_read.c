@@ -163,8 +163,8 @@ static enum err text_add(struct scan *s, struct span name, struct span value)
     if (!rc)
         rc = unescape(value, &text, s->em);
     if (!rc)
-        rc = image_texts_add_foreign(s->out, (char *)key.ptr, key.len, (char *)text.ptr,
-                                     text.len, s->em);
+        rc = image_texts_add_foreign(s->out, (char *)key.ptr, key.len, (char *)text.ptr, text.len,
+                                     s->em);
     buf_deinit(&key);
     buf_deinit(&text);
     return rc;

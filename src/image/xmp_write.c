@@ -36,7 +36,7 @@ static bool name_allows(uint32_t v, bool first)
 static enum err escape_append(struct buf *b, uint32_t v, struct errmsg *em)
 {
     static const char hex[] = "0123456789ABCDEF";
-    const char s[7] = {'_', 'x', hex[v >> 12 & 15], hex[v >> 8 & 15], hex[v >> 4 & 15],
+    const char s[7] = {'_',         'x', hex[v >> 12 & 15], hex[v >> 8 & 15], hex[v >> 4 & 15],
                        hex[v & 15], '_'};
     return buf_append(b, s, sizeof s, em);
 }
@@ -124,20 +124,22 @@ static enum err property_append(struct buf *b, const struct image_text *t, struc
 }
 
 enum err image_xmp_write(const struct image_texts *t, size_t first, size_t end,
-                         const char *extension_guid, bool wrap, struct buf *out,
-                         struct errmsg *em)
+                         const char *extension_guid, bool wrap, struct buf *out, struct errmsg *em)
 {
     enum err rc = ERR_OK;
     if (wrap)
-        rc = buf_printf(out, em, "<?xpacket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\n");
+        rc = buf_printf(out, em,
+                        "<?xpacket begin=\"\xef\xbb\xbf\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\n");
     if (!rc)
         rc = buf_printf(out, em,
                         "<x:xmpmeta xmlns:x=\"adobe:ns:meta/\">\n"
                         "<rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\n"
                         "<rdf:Description rdf:about=\"\" xmlns:easel=\"" XMP_NAMESPACE "\"");
     if (!rc && extension_guid)
-        rc = buf_printf(out, em, "\n xmlns:xmpNote=\"" XMP_NOTE_NAMESPACE "\""
-                                 " xmpNote:HasExtendedXMP=\"%.32s\"", extension_guid);
+        rc = buf_printf(out, em,
+                        "\n xmlns:xmpNote=\"" XMP_NOTE_NAMESPACE "\""
+                        " xmpNote:HasExtendedXMP=\"%.32s\"",
+                        extension_guid);
     if (!rc)
         rc = buf_printf(out, em, ">\n");
     for (size_t i = first; i < end && !rc; i++)

@@ -144,7 +144,8 @@ static void test_damaged_profile_is_passed_over(void **state)
 {
     (void)state;
     struct errmsg em;
-    struct buf file = fixture("files/jpg_icc_rgb.jpg"), plain = fixture("files/jpg_baseline_444.jpg");
+    struct buf file = fixture("files/jpg_icc_rgb.jpg"),
+               plain = fixture("files/jpg_baseline_444.jpg");
     uint8_t *icc = memmem(file.ptr, file.len, "acsp", 4);
     assert_non_null(icc);
     memcpy(icc, "none", 4);

@@ -18,8 +18,7 @@ static struct buf encoded(const struct image *img, enum terminal_graphics g,
 
 static struct buf base64_decode(const char *s, size_t len)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     struct errmsg em;
     struct buf b = {0};
     assert_int_equal(len % 4, 0);
@@ -40,9 +39,9 @@ static struct buf base64_decode(const char *s, size_t len)
 static void test_base64(void **state)
 {
     (void)state;
-    static const char *const pairs[][2] = {{"", ""},         {"f", "Zg=="},     {"fo", "Zm8="},
-                                           {"foo", "Zm9v"},  {"foob", "Zm9vYg=="},
-                                           {"\xff\xfe", "//4="}};
+    static const char *const pairs[][2] = {
+        {"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+        {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xff\xfe", "//4="}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         struct errmsg em;
         struct buf b = {0};

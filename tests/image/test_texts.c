@@ -131,9 +131,9 @@ static char *long_value(size_t len, const char *pattern)
 static void test_long_texts(void **state)
 {
     (void)state;
-    static const size_t lengths[] = {1000,  64800, 64900, 64950, 65000, 65050, 65100, 65200,
-                                     65300, 65400, 65500, 65533, 65534, 65535, 65536, 65700,
-                                     128u << 10, 700000, 1u << 20};
+    static const size_t lengths[] = {1000,  64800, 64900,      64950,  65000,   65050, 65100,
+                                     65200, 65300, 65400,      65500,  65533,   65534, 65535,
+                                     65536, 65700, 128u << 10, 700000, 1u << 20};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         struct image_texts t = {0};
         char *s = long_value(lengths[i], "word and ");
@@ -237,8 +237,8 @@ static void test_xmp_of_others(void **state)
         assert_int_equal(t.n, 4);
         assert_string_equal(image_texts_find(&t, "seed"), "42");
         assert_string_equal(image_texts_find(&t, "quoted"), "say \"hi\" & go");
-        assert_string_equal(image_texts_find(&t, "prompt"),
-                            "one <two> &amp; \xf0\x9f\x98\x80" "A three");
+        assert_string_equal(image_texts_find(&t, "prompt"), "one <two> &amp; \xf0\x9f\x98\x80"
+                                                            "A three");
         assert_string_equal(image_texts_find(&t, "empty"), "");
         image_texts_deinit(&t);
         buf_deinit(&file);

@@ -5,9 +5,11 @@
 
 #include <png.h>
 
-/* Float32 sums in another order than PyTorch's, through some 35 layers: measured 5e-5
- * on latents (values of up to 4) and 3e-6 on pictures, where a level is 4e-3. */
-#define LATENT_ATOL 2e-4f
+/* Float32 sums in another order than PyTorch's, through some 35 layers. Latents (values
+ * of up to 4): PyTorch itself is 1e-5 from double precision on the apple, whose flat
+ * ground the norms over the whole picture amplify; measured 5e-5 with direct
+ * convolutions and 2e-4 with Winograd's. Pictures: 3e-6, where a level is 4e-3. */
+#define LATENT_ATOL 4e-4f
 #define PICTURE_ATOL 2e-5f
 
 struct picture {
@@ -133,8 +135,8 @@ static void test_info(void **state)
     engine_close(&e);
 }
 
-/* Strips are there to save memory: the picture must not know. What they share is
- * computed from the same numbers in the same order, so it is equal to the last bit. */
+/* Strips are there to save memory: the picture must not show them. A backend may sum a
+ * pixel in an order that depends on its place in the convolution, so up to rounding. */
 static void test_strips(void **state)
 {
     (void)state;
@@ -152,8 +154,8 @@ static void test_strips(void **state)
             autoencoder_decode_latent(e.ae, latent.data, latent.h, latent.w, rgb[i], NULL, &em));
         e.ae->strip_bytes = 1;
     }
-    assert_memory_equal(rgb[0], rgb[1], in.n * sizeof(float));
-    assert_memory_equal(tokens[0], tokens[1], latent.n * sizeof(float));
+    assert_close("picture", rgb[1], rgb[0], in.n, PICTURE_ATOL, 0);
+    assert_close("tokens", tokens[1], tokens[0], latent.n, LATENT_ATOL, 0);
     engine_close(&e);
     for (size_t i = 0; i < 2; i++) {
         free(rgb[i]);

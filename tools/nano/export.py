@@ -39,6 +39,16 @@ def export_transformer(directory, model, preset):
     copy.to(torch.bfloat16).save_pretrained(directory)
 
 
+def export_text_encoder(directory, model):
+    """Adds rope_theta where Qwen3's published configs have it; newer transformers nest it."""
+    model.to(torch.bfloat16).save_pretrained(directory)
+    path = os.path.join(directory, "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    config["rope_theta"] = 1e6
+    write_json(path, config)
+
+
 def easel_json(preset, stickers):
     words = ", ".join(s.name for s in stickers) if len(stickers) < 100 else f"{len(stickers)} animals, foods and things, alone or in scenes"
     return {
@@ -60,7 +70,7 @@ def export_model(output, transformer, tokenizer, language_model, autoencoder, no
     export_vae(os.path.join(temporary, "vae"), autoencoder, normaliser, preset)
     tokenizer.save_pretrained(os.path.join(temporary, "tokenizer"))
     dtype = language_model.dtype
-    language_model.to(torch.bfloat16).save_pretrained(os.path.join(temporary, "text_encoder"))
+    export_text_encoder(os.path.join(temporary, "text_encoder"), language_model)
     language_model.to(dtype)
     make_scheduler(preset.shift).save_pretrained(os.path.join(temporary, "scheduler"))
     write_json(os.path.join(temporary, "model_index.json"), {
@@ -77,5 +87,6 @@ def export_model(output, transformer, tokenizer, language_model, autoencoder, no
         target = os.path.join(output, os.path.relpath(folder, temporary))
         os.makedirs(target, exist_ok=True)
         for name in names:
+            os.chmod(os.path.join(folder, name), 0o644)
             os.replace(os.path.join(folder, name), os.path.join(target, name))
     shutil.rmtree(temporary)

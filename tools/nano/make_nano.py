@@ -103,7 +103,8 @@ def main():
                  source.normaliser, preset, stickers, licences())
     log(f"exported to {arguments.output}")
     if not arguments.no_evaluation:
-        log(json.dumps(evaluate(arguments.output, arguments.stickers, arguments.work), indent=2))
+        log(json.dumps(evaluate(arguments.output, arguments.stickers, arguments.work,
+                                editing=preset.edit_from < 1), indent=2))
 
 
 if __name__ == "__main__":

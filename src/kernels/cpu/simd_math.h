@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Exponentials over simd_more_avx2.h or simd_more_avx512.h, included after one of them.
- * Within 1.5 units in the last place. */
+ * Within one unit in the last place (measured); vec_silu within 2.5. */
 #ifndef EASEL_KERNELS_CPU_SIMD_MATH_H
 #define EASEL_KERNELS_CPU_SIMD_MATH_H
 
