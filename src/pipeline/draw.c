@@ -14,8 +14,8 @@
 /* Reference image i lies at t = 10 + 10·i on the first RoPE axis. */
 #define REFERENCE_T_FIRST 10.0f
 #define REFERENCE_T_STEP 10.0f
-/* Left free for the system when deciding whether memory is short. */
-#define MEMORY_MARGIN_BYTES ((uint64_t)1 << 30)
+/* Weights from here on are worth giving back between the stages. */
+#define LARGE_WEIGHTS_BYTES ((uint64_t)1 << 30)
 
 /* Multiply-adds of the autoencoders per pixel, for the progress estimate only. */
 #define TAEF2_FLOPS_PER_PIXEL 0.54e6
@@ -147,16 +147,24 @@ static enum err embed_text(struct drawing *d, const char *prompt, struct text_ca
     return rc;
 }
 
-/* The text encoder is as large as the transformer: when both do not fit, its pages go
- * back before the transformer's come in, rather than let the system swap. */
-static void release_text_if_short(const struct drawing *d)
+/* The parts of a large model are used one after the other. The pages of one that is
+ * done go back to the system before the next one's come in: to map them again from the
+ * page cache costs a fraction of a second, to swap costs minutes. */
+static bool is_large(uint64_t weight_bytes)
 {
-    const struct pipeline *p = d->p;
-    uint64_t need = transformer_info(p->transformer).weight_bytes +
-                    transformer_run_bytes(p->transformer, p->dir.max_tokens, d->n_image) +
-                    MEMORY_MARGIN_BYTES;
-    if (mem_available_bytes() < need)
+    return weight_bytes >= LARGE_WEIGHTS_BYTES || weight_bytes > mem_available_bytes();
+}
+
+static void release_text(const struct pipeline *p)
+{
+    if (is_large(text_encoder_info(p->text_encoder).weight_bytes))
         text_encoder_release_pages(p->text_encoder);
+}
+
+static void release_transformer(const struct pipeline *p)
+{
+    if (is_large(transformer_info(p->transformer).weight_bytes))
+        transformer_release_pages(p->transformer);
 }
 
 static enum err encode_references(struct drawing *d, struct errmsg *em)
@@ -314,8 +322,7 @@ static enum err decode(struct drawing *d, struct errmsg *em)
     enum err rc = begin(d, STAGE_DECODE, autoencoder_work(d->p, w * h), em);
     if (rc)
         return rc;
-    if (mem_available_bytes() < MEMORY_MARGIN_BYTES * 2)
-        transformer_release_pages(d->p->transformer);
+    release_transformer(d->p);
     rgb = malloc(w * h * 3 * sizeof *rgb);
     if (!rgb)
         return err_nomem(em, w * h * 3 * sizeof *rgb);
@@ -367,7 +374,7 @@ enum err pipeline_draw(struct pipeline *p, const struct draw_request *req,
         rc = embed_text(&d, "", &p->negative, em);
     if (rc)
         goto out;
-    release_text_if_short(&d);
+    release_text(p);
     rc = encode_references(&d, em);
     if (!rc)
         rc = denoise(&d, em);

@@ -105,56 +105,71 @@ static float few_softmax(float *p, size_t n, float *max, float *sum)
     return shrink;
 }
 
+struct few {
+    const struct attention_args *a;
+    size_t kv_head, q0, group, n_rows;
+    size_t n_seen[FEW_ROWS]; /* keys that a row sees; the last row sees the most */
+    float max[FEW_ROWS], sum[FEW_ROWS];
+    float *p; /* [n_rows, FEW_BLOCK_KEYS] */
+};
+
+/* Where row r is in q or out. */
+static size_t few_at(const struct few *t, size_t r, size_t ld)
+{
+    size_t head = t->kv_head * t->group + r % t->group;
+    return (t->q0 + r / t->group) * ld + head * t->a->head_dim;
+}
+
+static void few_block_scores(const struct few *t, const float *k, size_t n)
+{
+    const struct attention_args *a = t->a;
+    float scale = a->scale * LOG2_E;
+    for (size_t j = 0; j < n; j += 4) {
+        size_t some = min_size(4, n - j);
+        for (size_t i = 0; i < some && j + FEW_AHEAD + i < n; i++)
+            fetch_floats(k + (j + FEW_AHEAD + i) * a->ldk, a->head_dim);
+        for (size_t r = 0; r < t->n_rows; r++) {
+            const float *q = a->q + few_at(t, r, a->ldq);
+            float *p = t->p + r * FEW_BLOCK_KEYS + j;
+            if (some == 4)
+                few_scores(p, q, k + j * a->ldk, a->ldk, a->head_dim, scale, 4);
+            else
+                for (size_t i = 0; i < some; i++)
+                    few_scores(p + i, q, k + (j + i) * a->ldk, a->ldk, a->head_dim, scale, 1);
+        }
+    }
+}
+
 /* At most FEW_ROWS rows. scratch: scores. */
 static void attention_few(const struct attention_args *a, size_t kv_head, size_t q0, size_t n_q,
                           float *scratch)
 {
-    size_t group = a->n_heads / a->n_kv_heads, n_rows = n_q * group, dim = a->head_dim;
-    float max[FEW_ROWS], sum[FEW_ROWS];
-    size_t n_seen[FEW_ROWS], n_keys = 0;
-    for (size_t r = 0; r < n_rows; r++) {
-        size_t i = q0 + r / group;
-        n_seen[r] = a->causal ? min_size(a->n_k_valid, i + a->q_offset + 1) : a->n_k_valid;
-        n_keys = n_seen[r]; /* the last row sees the most */
-        max[r] = -INFINITY;
-        sum[r] = 0;
-        memset(a->out + i * a->ldo + (kv_head * group + r % group) * dim, 0, dim * sizeof(float));
+    size_t dim = a->head_dim, group = a->n_heads / a->n_kv_heads;
+    struct few t = {.a = a, .kv_head = kv_head, .q0 = q0, .group = group, .p = scratch};
+    t.n_rows = n_q * group;
+    for (size_t r = 0; r < t.n_rows; r++) {
+        size_t n_causal = q0 + r / group + a->q_offset + 1;
+        t.n_seen[r] = a->causal ? min_size(a->n_k_valid, n_causal) : a->n_k_valid;
+        t.max[r] = -INFINITY;
+        memset(a->out + few_at(&t, r, a->ldo), 0, dim * sizeof(float));
     }
+    size_t n_keys = t.n_seen[t.n_rows - 1];
     for (size_t j0 = 0; j0 < n_keys; j0 += FEW_BLOCK_KEYS) {
-        const float *k = a->k + j0 * a->ldk + kv_head * dim;
-        const float *v = a->v + j0 * a->ldv + kv_head * dim;
         size_t n = min_size(FEW_BLOCK_KEYS, n_keys - j0);
-        for (size_t j = 0; j < n; j += 4) {
-            size_t some = min_size(4, n - j);
-            for (size_t i = 0; i < some && j + FEW_AHEAD + i < n; i++)
-                fetch_floats(k + (j + FEW_AHEAD + i) * a->ldk, dim);
-            for (size_t r = 0; r < n_rows; r++) {
-                const float *q = a->q + (q0 + r / group) * a->ldq +
-                                 (kv_head * group + r % group) * dim;
-                float *p = scratch + r * FEW_BLOCK_KEYS + j;
-                float scale = a->scale * LOG2_E;
-                if (some == 4)
-                    few_scores(p, q, k + j * a->ldk, a->ldk, dim, scale, 4);
-                else
-                    for (size_t i = 0; i < some; i++)
-                        few_scores(p + i, q, k + (j + i) * a->ldk, a->ldk, dim, scale, 1);
-            }
-        }
-        for (size_t r = 0; r < n_rows; r++) {
-            if (n_seen[r] <= j0)
+        few_block_scores(&t, a->k + j0 * a->ldk + kv_head * dim, n);
+        for (size_t r = 0; r < t.n_rows; r++) {
+            if (t.n_seen[r] <= j0)
                 continue;
-            float *out = a->out + (q0 + r / group) * a->ldo + (kv_head * group + r % group) * dim;
-            float *p = scratch + r * FEW_BLOCK_KEYS;
-            size_t n_row = min_size(n, n_seen[r] - j0);
-            float shrink = few_softmax(p, n_row, &max[r], &sum[r]);
-            few_values_row(out, p, v, a->ldv, n_row, shrink, dim);
+            float *p = t.p + r * FEW_BLOCK_KEYS;
+            size_t n_row = min_size(n, t.n_seen[r] - j0);
+            float shrink = few_softmax(p, n_row, &t.max[r], &t.sum[r]);
+            few_values_row(a->out + few_at(&t, r, a->ldo), p, a->v + j0 * a->ldv + kv_head * dim,
+                           a->ldv, n_row, shrink, dim);
         }
     }
-    for (size_t r = 0; r < n_rows; r++) {
-        float *out = a->out + (q0 + r / group) * a->ldo + (kv_head * group + r % group) * dim;
+    for (size_t r = 0; r < t.n_rows; r++)
         for (size_t c = 0; c < dim; c++)
-            out[c] /= sum[r];
-    }
+            a->out[few_at(&t, r, a->ldo) + c] /= t.sum[r];
 }
 
 #endif

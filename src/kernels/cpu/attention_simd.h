@@ -252,8 +252,9 @@ static inline __attribute__((always_inline)) void tile_step(vec acc[TILE][NV], c
 }
 
 /* acc = sum over n steps: x [n, LANES], y [n] with the given steps, TILE rows of it. */
-static inline __attribute__((always_inline)) void
-tile_product(vec acc[TILE][NV], const float *x, const float *y, size_t y_step, size_t y_row, size_t n)
+static inline __attribute__((always_inline)) void tile_product(vec acc[TILE][NV], const float *x,
+                                                               const float *y, size_t y_step,
+                                                               size_t y_row, size_t n)
 {
 #pragma GCC unroll 8
     for (size_t r = 0; r < TILE; r++)

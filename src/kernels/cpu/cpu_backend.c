@@ -19,9 +19,21 @@ static void cpu_close(struct backend *be)
     free(cb);
 }
 
+#define CHECKED_ALLOC_BYTES ((size_t)64 << 20)
+
 static enum err cpu_alloc(struct backend *be, size_t size_bytes, void **out, struct errmsg *em)
 {
     (void)be;
+    /* Where memory is overcommitted, a block that is too large is given all the same and
+     * the process is killed when it is used: better told now. */
+    if (size_bytes >= CHECKED_ALLOC_BYTES) {
+        uint64_t available = mem_available_bytes();
+        if (size_bytes > available)
+            return err_set(em, ERR_NOMEM,
+                           "too little memory: %zu MB are needed in one piece, %llu MB are free; "
+                           "ask for a smaller picture or close other programs",
+                           size_bytes >> 20, (unsigned long long)(available >> 20));
+    }
     void *p = mem_alloc(size_bytes);
     if (!p)
         return err_nomem(em, size_bytes);
