@@ -42,6 +42,33 @@ def png_pixels(data):
     return width, height, zlib.decompress(body)
 
 
+def unfilter(data, width, height):
+    """PNG's filtered rows of 8-bit RGB to plain bytes."""
+    stride, out = 3 * width, bytearray()
+    previous = bytearray(stride)
+    for row in range(height):
+        kind, line = data[row * (stride + 1)], bytearray(data[row * (stride + 1) + 1:][:stride])
+        for i in range(stride):
+            left = line[i - 3] if i >= 3 else 0
+            corner = previous[i - 3] if i >= 3 else 0
+            above = previous[i]
+            if kind == 1:
+                add = left
+            elif kind == 2:
+                add = above
+            elif kind == 3:
+                add = (left + above) // 2
+            elif kind == 4:
+                estimate = left + above - corner
+                add = min((left, above, corner), key=lambda v: abs(estimate - v))
+            else:
+                add = 0
+            line[i] = (line[i] + add) & 255
+        out += line
+        previous = line
+    return out
+
+
 class Cli(unittest.TestCase):
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="easel-cli-"))
@@ -155,6 +182,25 @@ class Cli(unittest.TestCase):
         self.assertIn("step 2 of 2".encode(), shown)
         self.assertIn("│".encode(), shown)
         self.assertIn(b"\033_G", shown)
+
+    def test_embedded_model_draws_what_was_asked(self):
+        """The model in the box: a red apple in the middle of a blue picture."""
+        done = self.easel("draw", "a red apple on a blue background", "--seed", 1, "-o", "a.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        width, height, data = png_pixels((self.dir / "a.png").read_bytes())
+        self.assertEqual((width, height), (1024, 768))
+        pixels = unfilter(data, width, height)
+
+        def mean_colour(x0, y0, x1, y1):
+            values = [pixels[(y * width + x) * 3:(y * width + x) * 3 + 3]
+                      for y in range(y0, y1, 8) for x in range(x0, x1, 8)]
+            return [sum(v[c] for v in values) / len(values) for c in range(3)]
+
+        red, green, blue = mean_colour(412, 334, 612, 534)
+        self.assertGreater(red, 1.5 * max(green, blue))
+        for corner in ((0, 0), (width - 80, 0), (0, height - 80), (width - 80, height - 80)):
+            red, green, blue = mean_colour(*corner, corner[0] + 80, corner[1] + 80)
+            self.assertGreater(blue, 1.5 * max(red, green))
 
     # ---- what a picture says of itself ----
 

@@ -15,7 +15,8 @@ static void near(double got, double want, double scale, const char *what, enum c
                  size_t i)
 {
     if (!(fabs(got - want) <= RELATIVE * (fabs(want) + scale)))
-        fail_msg("%s, %s: element %zu is %.9g, not %.9g", what, cpu_level_name(level), i, got, want);
+        fail_msg("%s, %s: element %zu is %.9g, not %.9g", what, cpu_level_name(level), i, got,
+                 want);
 }
 
 /* Run fn for each instruction set with 2 threads. */
@@ -129,7 +130,8 @@ static void rope_head(double *want, const float *x, const float *w, size_t dim, 
         for (size_t c = 0; c < dim; c++)
             want[c] = x[c];
     for (size_t k = 0; k < dim / 2 && style != ROPE_NONE; k++) {
-        size_t ia = style == ROPE_HALVES ? k : 2 * k, ib = style == ROPE_HALVES ? k + dim / 2 : ia + 1;
+        size_t ia = style == ROPE_HALVES ? k : 2 * k;
+        size_t ib = style == ROPE_HALVES ? k + dim / 2 : ia + 1;
         double a = want[ia], b = want[ib];
         want[ia] = a * cos[k] - b * sin[k];
         want[ib] = a * sin[k] + b * cos[k];

@@ -44,7 +44,7 @@ class Preset:
     adam_lr: float = 3e-3
     ema: float = 0.99
     warmup: int = 20
-    minutes: float = 70.0
+    minutes: float = 60.0
     decay_from: float = 0.6
     edit_from: float = 1.0
     edit_share: float = 0.15

@@ -19,7 +19,8 @@ static float dot(const float *x, const float *y, size_t n)
             lane[l] += x[i + l] * y[i + l];
     for (; i < n; i++)
         lane[i % 8] += x[i] * y[i];
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +
+           ((lane[4] + lane[5]) + (lane[6] + lane[7]));
 }
 
 /* out, q: one head of one query; k, v: the first key of its head; n_keys: what it sees. */

@@ -26,8 +26,8 @@
 
 #include "kernels/cpu/attention_few_simd.h"
 
-/* A tile of KEYS rows times LANES lanes: KEYS * NV sums, NV vectors and one
- * broadcast fill the registers, and ask for (NV + KEYS) loads per KEYS * NV FMAs. */
+/* A tile of TILE rows times LANES lanes: TILE * NV sums, NV vectors and one
+ * broadcast fill the registers, and ask for NV + TILE loads per NV * TILE FMAs. */
 #if VEC_LANES == 8
 #define TILE 4
 #else
