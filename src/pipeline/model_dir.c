@@ -70,7 +70,6 @@ static const char *base_name(const char *path)
 static enum err read_easel_json(const struct config *c, struct model_dir *d, struct errmsg *em)
 {
     const char *name = base_name(d->path), *licence = "", *description = "";
-    long long klein_tokens = KLEIN_MAX_TOKENS;
     enum err rc = ERR_OK;
     d->max_tokens = KLEIN_MAX_TOKENS;
     d->enhance_tokens_max = ENHANCE_TOKENS_MAX;
@@ -83,13 +82,13 @@ static enum err read_easel_json(const struct config *c, struct model_dir *d, str
             rc = config_string(c, "description", description, &description, em);
         if (!rc)
             rc = config_size(c, "steps", 1, LIMIT_STEPS_MAX, 0, &d->steps, em);
-        if (!rc)
-            rc = config_double(c, "guidance", 0, 100, -1.0, &d->guidance, em);
+        if (!rc && config_has(c, "guidance"))
+            rc = config_double(c, "guidance", 0, 100, CONFIG_REQUIRED, &d->guidance, em);
         if (!rc)
             rc = config_size(c, "native_pixels", 64 * 64, LIMIT_PICTURE_PIXELS_MAX, 0,
                              &d->native_pixels, em);
         if (!rc)
-            rc = config_size(c, "max_sequence_length", 1, 8192, klein_tokens, &d->max_tokens,
+            rc = config_size(c, "max_sequence_length", 1, 8192, KLEIN_MAX_TOKENS, &d->max_tokens,
                              em);
         if (!rc)
             rc = config_sizes(c, "text_encoder_out_layers", 0, LIMIT_LAYERS_MAX, d->text_layers,
