@@ -9,6 +9,7 @@ class _TapResult(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.lines = []
+        self.failed_parts = []
 
     def _line(self, ok, test, note=""):
         name = test.id().rsplit(".", 1)[-1].replace("#", " ")
@@ -27,6 +28,17 @@ class _TapResult(unittest.TestResult):
             print(f"# {line}")
 
     addError = addFailure
+
+    def addSubTest(self, test, subtest, err):
+        """A test with a failed part gets neither addSuccess nor addFailure."""
+        if err is None:
+            return
+        if test not in self.failed_parts:
+            self.failed_parts.append(test)
+            self._line(False, test)
+        print(f"# {subtest.id()}")
+        for line in "".join(traceback.format_exception(*err)).splitlines():
+            print(f"# {line}")
 
 
 def main(module):

@@ -14,7 +14,8 @@
  *
  * Operations cannot run out of memory (what they need is reserved when the
  * backend is made) and do not check shapes: that is the models' duty, when they
- * load. On a GPU they are queued; backend_sync reports what failed. */
+ * load. On a GPU they are queued; backend_sync reports what failed.
+ * One backend serves one thread at a time: its scratch memory is shared. */
 #ifndef EASEL_KERNELS_BACKEND_H
 #define EASEL_KERNELS_BACKEND_H
 

@@ -253,7 +253,6 @@ class Cli(unittest.TestCase):
             (["a", "--rng", "mine"], "torch"),
             (["a", "--threads", "x"], "threads"),
             (["a", "--nonsense"], "--nonsense"),
-            (["a", "-o"], "-o"),
             (["a", "-o", "-", "--json"], "standard output"),
             (["a", *(["-i", str(REFERENCE)] * 11)], "at most 10"),
         ]
@@ -261,6 +260,7 @@ class Cli(unittest.TestCase):
             with self.subTest(args=args):
                 self.assertFails(self.draw(*args), 2, needle)
         self.assertEqual(self.files(), [])
+        self.assertFails(self.easel("draw", "a", "-o"), 2, "-o")
         self.assertFails(self.easel("paint"), 2, "paint")
         self.assertEqual(self.easel().returncode, 2)
 
