@@ -130,24 +130,28 @@ static enum err not_found(const char *name, const struct places *p, struct errms
     return rc;
 }
 
+static enum err find_path(const char *path, char **out, struct errmsg *em)
+{
+    if (!file_exists(path))
+        return err_set(em, ERR_NOTFOUND, "there is no model folder %s", path);
+    *out = strdup(path);
+    return *out ? ERR_OK : err_nomem(em, strlen(path));
+}
+
 enum err registry_find(const char *name, char **out, struct errmsg *em)
 {
     if (!name || !*name)
         name = EMBEDDED_MODEL;
-    if (strchr(name, '/') || file_is_dir(name)) {
-        *out = strdup(name);
-        if (!*out)
-            return err_nomem(em, strlen(name));
-        if (file_exists(name))
-            return ERR_OK;
-        free(*out);
-        *out = NULL;
-        return err_set(em, ERR_NOTFOUND, "there is no model folder %s", name);
-    }
+    if (strchr(name, '/'))
+        return find_path(name, out, em);
     struct places places = {0};
+    enum err rc = ERR_OK;
     find_places(&places);
     *out = find_in_places(&places, name, "model_index.json");
-    enum err rc = *out ? ERR_OK : not_found(name, &places, em);
+    /* an installed name comes first: which folder one stands in must not change what
+     * the default model is */
+    if (!*out)
+        rc = file_is_dir(name) ? find_path(name, out, em) : not_found(name, &places, em);
     places_deinit(&places);
     return rc;
 }

@@ -11,8 +11,8 @@
 #define EMBEDDED_MODEL "nano"
 #define PREVIEW_MODEL "taef2"
 
-/* name: a path (it has a slash or is a folder) or an installed model's name; NULL or
- * "": the embedded one. *out: the folder's path, malloc'ed. ERR_NOTFOUND lists what
+/* name: a path (it has a slash), an installed model's name, or else a folder here;
+ * NULL or "": the embedded one. *out: the folder's path, malloc'ed. ERR_NOTFOUND lists what
  * is installed and where it was looked for. */
 NODISCARD enum err registry_find(const char *name, char **out, struct errmsg *em);
 

@@ -367,6 +367,10 @@ class Cli(unittest.TestCase):
         done = self.easel("draw", "a", "-m", "klein-900b")
         self.assertFails(done, 1, "klein-900b", "installed: ")
 
+    def test_a_folder_of_the_same_name_does_not_hide_the_default(self):
+        (self.dir / "nano").mkdir()
+        self.assertEqual(self.easel("model", "show").returncode, 0)
+
     def test_model_list_and_show(self):
         env = {"EASEL_MODELS": str(TINY.parent)}
         done = subprocess.run([EASEL, "model", "list"], capture_output=True, text=True,
