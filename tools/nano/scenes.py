@@ -144,7 +144,7 @@ class SceneSource:
             picture = self.pictures[sticker]
             scale = size * min(width, height) / max(picture.shape[1:])
             shape = [max(1, round(n * scale)) for n in picture.shape[1:]]
-            patch = F.interpolate(picture[None], size=shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
+            patch = F.interpolate(picture[None], size=shape, mode="bilinear", antialias=True)[0]
             top = min(max(0, round(y * height - shape[0] / 2)), max(0, height - shape[0]))
             left = min(max(0, round(x * width - shape[1] / 2)), max(0, width - shape[1]))
             patch = patch[:, :height - top, :width - left]

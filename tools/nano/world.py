@@ -1,6 +1,7 @@
 """The small world of the nano model: its stickers, its colours and the sentences about them."""
 
 import random
+import re
 from dataclasses import dataclass
 
 # Named background colours. The evaluation asks which of these a border is nearest to, so they are kept well apart.
@@ -181,6 +182,7 @@ def spelled(colour, rng):
 
 def finish(text, rng):
     """Users write with and without capitals and full stops."""
+    text = re.sub(r"\b([Aa]) orange\b", r"\1n orange", text)
     if rng.random() < 0.15:
         text = text[0].upper() + text[1:]
     if rng.random() < 0.1:
