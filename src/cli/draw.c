@@ -46,8 +46,8 @@ static const char help[] =
     "Examples:\n"
     "  easel draw \"a red apple on a blue background\" -o apple.png\n"
     "  easel draw \"a fox\" --seed 7 -n 4 -o fox.png        fox-1.png to fox-4.png\n"
-    "  easel draw \"put it on a green background\" -i apple.png -o green.png\n"
     "  easel draw \"a city at night\" -m ~/models/FLUX.2-klein-4B -s 1440x768\n"
+    "  easel draw \"make it winter\" -i photo.jpg -m ~/models/FLUX.2-klein-4B\n"
     "  echo \"a cat\" | easel draw - --enhance --json\n";
 
 struct draw_command {

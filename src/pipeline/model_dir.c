@@ -72,6 +72,7 @@ static enum err read_easel_json(const struct config *c, struct model_dir *d, str
     const char *name = base_name(d->path), *licence = "", *description = "";
     enum err rc = ERR_OK;
     d->max_tokens = KLEIN_MAX_TOKENS;
+    d->references_max = LIMIT_REFERENCES_MAX;
     d->enhance_tokens_max = ENHANCE_TOKENS_MAX;
     d->guidance = -1;
     if (c) {
@@ -87,6 +88,9 @@ static enum err read_easel_json(const struct config *c, struct model_dir *d, str
         if (!rc)
             rc = config_size(c, "native_pixels", 64 * 64, LIMIT_PICTURE_PIXELS_MAX, 0,
                              &d->native_pixels, em);
+        if (!rc)
+            rc = config_size(c, "references_max", 0, LIMIT_REFERENCES_MAX, LIMIT_REFERENCES_MAX,
+                             &d->references_max, em);
         if (!rc)
             rc = config_size(c, "max_sequence_length", 1, 8192, KLEIN_MAX_TOKENS, &d->max_tokens,
                              em);

@@ -26,6 +26,7 @@ struct model_dir {
     size_t steps;           /* 0: decided by the transformer (guidance embedding or not) */
     double guidance;        /* < 0: likewise */
     size_t native_pixels;   /* drawn at this area, then enlarged; 0: at the asked size */
+    size_t references_max;  /* reference pictures that the model was trained to take */
     size_t max_tokens;      /* prompts are padded and cut to this many */
     size_t text_layers[MODEL_TEXT_LAYERS_MAX];
     size_t n_text_layers;

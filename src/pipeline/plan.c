@@ -49,9 +49,14 @@ static enum err resolve_request(struct drawing *d, struct errmsg *em)
     if (strlen(req->prompt) > LIMIT_PROMPT_BYTES_MAX)
         return err_set(em, ERR_USAGE, "the prompt has %zu bytes; at most %u are allowed",
                        strlen(req->prompt), LIMIT_PROMPT_BYTES_MAX);
-    if (req->n_references > LIMIT_REFERENCES_MAX)
-        return err_set(em, ERR_USAGE, "%zu reference pictures; at most %u are allowed",
-                       req->n_references, LIMIT_REFERENCES_MAX);
+    if (req->n_references && !p->dir.references_max)
+        return err_set(em, ERR_UNSUPPORTED,
+                       "the model %s was not trained to take reference pictures; choose another "
+                       "with -m (FLUX.2 klein takes them)",
+                       p->dir.name);
+    if (req->n_references > p->dir.references_max)
+        return err_set(em, ERR_USAGE, "%zu reference pictures; the model %s takes at most %zu",
+                       req->n_references, p->dir.name, p->dir.references_max);
     if (req->n_references && !autoencoder_info(p->autoencoder).has_encoder)
         return err_set(em, ERR_UNSUPPORTED,
                        "%s cannot take reference pictures: its autoencoder has no encoder",

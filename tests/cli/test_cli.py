@@ -202,6 +202,11 @@ class Cli(unittest.TestCase):
             red, green, blue = mean_colour(*corner, corner[0] + 80, corner[1] + 80)
             self.assertGreater(blue, 1.5 * max(red, green))
 
+    def test_embedded_model_refuses_what_it_never_learned(self):
+        done = self.easel("draw", "make it blue", "-i", REFERENCE, "-o", "a.png", "-q")
+        self.assertFails(done, 1, "nano", "reference pictures")
+        self.assertEqual(self.files(), [])
+
     # ---- what a picture says of itself ----
 
     def test_show_prints_a_command_that_draws_it_again(self):
