@@ -13,7 +13,10 @@
 
 #define PEAK_SECONDS 0.004 /* of one measurement: shorter than a time slice */
 #define CASE_SECONDS 0.4   /* then the next shape, */
-#define CASE_RUNS_MIN 2    /* but not before so many runs */
+#define CASE_RUNS_MIN 3    /* but not before so many runs */
+#define SLICE_SECONDS 0.02 /* a long case is cut into parts of about so much */
+#define SLICES_MAX 64
+#define SLICE_ROWS 512 /* of the weights: multiples of all tiles' widths */
 #define SCALAR_FLOPS_MAX 3e8
 #define READ_BYTES ((size_t)128 << 20)
 
@@ -174,9 +177,29 @@ static double measure_read(struct bench *b)
 
 /* ---- one shape ---- */
 
+/* A linear layer's outputs are cut into slices, between which the yardstick is measured:
+ * on a shared machine the speed changes within hundredths of a second. */
 struct case_weights {
-    struct weight *w, *w_up;
+    struct weight *w[SLICES_MAX], *w_up[SLICES_MAX];
+    size_t n_slices;
 };
+
+static void weights_free(struct bench *b, struct case_weights *cw)
+{
+    for (size_t i = 0; i < cw->n_slices; i++) {
+        backend_weight_free(b->be, cw->w[i]);
+        backend_weight_free(b->be, cw->w_up[i]);
+    }
+}
+
+static size_t slices_of(const struct bench *b, const struct bench_case *c)
+{
+    if (c->op != BENCH_LINEAR && c->op != BENCH_SWIGLU)
+        return 1;
+    double s = case_flops(c) / (b->best.peak_gflops * 1e9);
+    size_t n = min_size((size_t)(s / SLICE_SECONDS), div_up(c->n, SLICE_ROWS));
+    return max_size(1, min_size(n, SLICES_MAX));
+}
 
 static enum err weights_new(struct bench *b, const struct bench_case *c, struct case_weights *cw,
                             struct errmsg *em)
@@ -189,18 +212,27 @@ static enum err weights_new(struct bench *b, const struct bench_case *c, struct 
         .shape = {c->n, c->k, 3, 3},
         .n_elems = c->n * c->k,
     };
+    cw->n_slices = slices_of(b, c);
     if (c->op == BENCH_ATTENTION)
         return ERR_OK;
     if (c->op == BENCH_CONV) {
         t.n_dims = 4;
         t.n_elems *= 9;
-        return backend_weight_conv2d(b->be, &t, &cw->w, em);
+        return backend_weight_conv2d(b->be, &t, &cw->w[0], em);
     }
-    enum err rc = backend_weight(b->be, &t, 0, 0, &cw->w, em);
-    if (rc || c->op != BENCH_SWIGLU)
-        return rc;
-    t.data = b->weights + t.n_elems * dtype_size(t.dtype);
-    return backend_weight(b->be, &t, 0, 0, &cw->w_up, em);
+    struct tensor up = t;
+    up.data = b->weights + t.n_elems * dtype_size(t.dtype);
+    size_t rows = div_up(div_up(c->n, cw->n_slices), SLICE_ROWS) * SLICE_ROWS;
+    cw->n_slices = div_up(c->n, rows);
+    for (size_t i = 0; i < cw->n_slices; i++) {
+        size_t n = min_size(rows, c->n - i * rows);
+        enum err rc = backend_weight(b->be, &t, i * rows, n, &cw->w[i], em);
+        if (!rc && c->op == BENCH_SWIGLU)
+            rc = backend_weight(b->be, &up, i * rows, n, &cw->w_up[i], em);
+        if (rc)
+            return rc;
+    }
+    return ERR_OK;
 }
 
 static void run_attention(struct bench *b, const struct bench_case *c)
@@ -225,7 +257,8 @@ static void run_attention(struct bench *b, const struct bench_case *c)
                              });
 }
 
-static void run_case(struct bench *b, const struct bench_case *c, const struct case_weights *cw)
+static void run_slice(struct bench *b, const struct bench_case *c, const struct case_weights *cw,
+                      size_t slice)
 {
     if (c->op == BENCH_ATTENTION)
         run_attention(b, c);
@@ -234,7 +267,7 @@ static void run_case(struct bench *b, const struct bench_case *c, const struct c
                                   .x = b->x,
                                   .h_in = c->m,
                                   .w_in = c->m,
-                                  .w = cw->w,
+                                  .w = cw->w[0],
                                   .y = b->y,
                                   .h_out = c->m,
                                   .w_out = c->m,
@@ -247,8 +280,8 @@ static void run_case(struct bench *b, const struct bench_case *c, const struct c
                                   .x = b->x,
                                   .ldx = c->k,
                                   .m = c->m,
-                                  .w = cw->w,
-                                  .w_up = cw->w_up,
+                                  .w = cw->w[slice],
+                                  .w_up = cw->w_up[slice],
                                   .y = b->y,
                                   .ldy = c->n,
                               });
@@ -266,7 +299,7 @@ static void describe(const struct bench_case *c, struct kernel_timing *row)
         snprintf(row->shape, sizeof row->shape, "%zu x %zu -> %zu", c->m, c->k, c->n);
 }
 
-/* Runs and yardstick in turns; the best of each. Short cases repeat inside of a run,
+/* Slices and yardstick in turns; the best of each. Short cases repeat inside of a run,
  * so that the clock and the waking of threads do not count. */
 static enum err time_case(struct bench *b, const struct bench_case *c, struct kernel_timing *row,
                           struct errmsg *em)
@@ -277,28 +310,31 @@ static enum err time_case(struct bench *b, const struct bench_case *c, struct ke
         goto out;
     describe(c, row);
     bool streams = c->op == BENCH_GEMV;
-    double best_s = 1e30, peak = 0.0, begin = clock_now_s();
+    double best_s[SLICES_MAX], peak = 0.0, begin = clock_now_s();
     size_t repeat = (size_t)(PEAK_SECONDS * b->best.peak_gflops * 1e9 / case_flops(c)) + 1;
     repeat = streams ? 1 : repeat;
-    if ((double)repeat * case_flops(c) < 0.1 * b->best.peak_gflops * 1e9)
-        run_case(b, c, &cw); /* pages and caches; a long run does not notice them */
-    for (unsigned i = 0; i < CASE_RUNS_MIN || clock_now_s() - begin < CASE_SECONDS; i++) {
-        double limit = streams ? measure_read(b) : measure_peak(b);
-        double start = clock_now_s();
-        for (size_t r = 0; r < repeat; r++)
-            run_case(b, c, &cw);
-        double s = (clock_now_s() - start) / (double)repeat;
-        best_s = s < best_s ? s : best_s;
-        peak = limit > peak ? limit : peak;
-    }
-    row->ms = best_s * 1e3;
-    row->gflops = case_flops(c) / best_s * 1e-9;
+    if (cw.n_slices == 1)
+        run_slice(b, c, &cw, 0); /* pages and caches */
+    for (unsigned i = 0; i < CASE_RUNS_MIN || clock_now_s() - begin < CASE_SECONDS; i++)
+        for (size_t slice = 0; slice < cw.n_slices; slice++) {
+            double limit = streams ? measure_read(b) : measure_peak(b);
+            double start = clock_now_s();
+            for (size_t r = 0; r < repeat; r++)
+                run_slice(b, c, &cw, slice);
+            double s = (clock_now_s() - start) / (double)repeat;
+            best_s[slice] = i && best_s[slice] < s ? best_s[slice] : s;
+            peak = limit > peak ? limit : peak;
+        }
+    double total_s = 0.0;
+    for (size_t slice = 0; slice < cw.n_slices; slice++)
+        total_s += best_s[slice];
+    row->ms = total_s * 1e3;
+    row->gflops = case_flops(c) / total_s * 1e-9;
     if (streams)
-        row->gbytes_s = (double)(weight_elems(c) * dtype_size(c->dtype)) / best_s * 1e-9;
+        row->gbytes_s = (double)(weight_elems(c) * dtype_size(c->dtype)) / total_s * 1e-9;
     row->share = (streams ? row->gbytes_s : row->gflops) / peak;
 out:
-    backend_weight_free(b->be, cw.w);
-    backend_weight_free(b->be, cw.w_up);
+    weights_free(b, &cw);
     return rc;
 }
 
