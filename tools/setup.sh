@@ -2,13 +2,14 @@
 # Install the packages that Easel is built and tested with, if they are missing.
 # Usage: tools/setup.sh [--check] GROUP...
 #   build  compiler, Meson, libraries
-#   test   the test library, and clang for the sanitizers and fuzz targets
+#   test   the test library, clang for the sanitizers and fuzz targets, a browser for the playground
 #   --check: only say what is missing
 set -eu
 
 build_packages="gcc libc6-dev make meson ninja-build pkg-config libpng-dev libjpeg62-turbo-dev
-libwebp-dev liblcms2-dev libjansson-dev libpcre2-dev libutf8proc-dev"
-test_packages="libcmocka-dev clang libclang-rt-dev python3"
+libwebp-dev liblcms2-dev libjansson-dev libpcre2-dev libutf8proc-dev
+libmicrohttpd-dev libsqlite3-dev libcurl4-openssl-dev libssl-dev"
+test_packages="libcmocka-dev clang libclang-rt-dev python3 python3-venv curl chromium"
 
 check_only=no
 wanted=

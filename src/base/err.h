@@ -20,6 +20,12 @@ enum err {
     ERR_UNSUPPORTED, /* well formed, but not something this program can run */
     ERR_CANCELLED,   /* the caller's callback asked to stop */
     ERR_DEVICE,      /* an accelerator failed */
+    /* the service's own; the library never returns them */
+    ERR_EMPTY,       /* nothing to do */
+    ERR_CONFLICT,    /* the same key with another content, or a state that forbids it */
+    ERR_BUSY,        /* a bound is reached, or a lock is held: later again */
+    ERR_NOCREDITS,   /* the key's credits are used up */
+    ERR_DENIED,      /* a policy forbids it */
 };
 
 struct errmsg {
