@@ -28,6 +28,7 @@ MAY_INCLUDE = {
     "crypto": {"base"},
     "store": {"base", "formats", "crypto"},
     "blobs": {"base", "crypto"},
+    "http": {"base", "crypto"},
     "cli": {"base", "store", "service"},
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets|gmtime|"
