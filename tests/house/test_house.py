@@ -29,6 +29,7 @@ MAY_INCLUDE = {
     "store": {"base", "formats", "crypto"},
     "blobs": {"base", "crypto"},
     "http": {"base", "crypto"},
+    "webhooks": {"base", "crypto", "store"},
     "cli": {"base", "store", "service"},
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets|gmtime|"
