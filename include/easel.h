@@ -98,6 +98,7 @@ struct easel_model_info {
     int can_enhance;        /* the text encoder has an output head */
     uint64_t native_pixels; /* drawn at this area, then enlarged; 0: at the asked size */
     unsigned max_tokens;    /* longer prompts are cut */
+    unsigned references_max; /* reference pictures that it takes; 0: it does not edit */
     uint64_t memory_bytes;  /* for a picture of 1024x768: mapped weights and workspace */
     const char *cpu;        /* processor level in use */
     unsigned n_threads;
@@ -204,6 +205,17 @@ EASEL_API enum easel_status easel_enhance(struct easel_model *model, const char 
 EASEL_API enum easel_status easel_picture_encode(const struct easel_picture *picture,
                                                  const char *format, void **bytes, size_t *len,
                                                  struct easel_error *error);
+/* The same with a quality for JPEG and WebP: 1 … 100 (a WebP of 100 is lossless), or 0 for
+ * the default, 95. PNG has none and ignores it. EASEL_USAGE: another quality. */
+EASEL_API enum easel_status easel_picture_encode_quality(const struct easel_picture *picture,
+                                                         const char *format, int quality,
+                                                         void **bytes, size_t *len,
+                                                         struct easel_error *error);
+/* Pixels alone, without metadata, for previews. rgb: height * width * 3 bytes. quality as
+ * above. *bytes: free with easel_free. */
+EASEL_API enum easel_status easel_rgb_encode(const uint8_t *rgb, unsigned width, unsigned height,
+                                             const char *format, int quality, void **bytes,
+                                             size_t *len, struct easel_error *error);
 /* Written whole or not at all. format NULL: by the path's ending. */
 EASEL_API enum easel_status easel_picture_save(const struct easel_picture *picture,
                                                const char *path, const char *format,

@@ -77,6 +77,10 @@ static void print_text(const struct easel_model_info *m)
     if (m->native_pixels)
         printf("%-14s at about %llu pixels, then enlarged to the asked size\n", "draws",
                (unsigned long long)m->native_pixels);
+    if (m->references_max)
+        printf("%-14s up to %u\n", "references", m->references_max);
+    else
+        printf("%-14s none (it never learned to edit)\n", "references");
     printf("%-14s %s\n", "enhancement", m->can_enhance ? "yes" : "no (its text encoder has no output head)");
     printf("%-14s %s kernels, %u threads\n", "runs on", m->cpu, m->n_threads);
 }
@@ -90,12 +94,12 @@ static int print_json(const struct easel_model_info *m)
                              m->parts[i].summary, "parameters", (json_int_t)m->parts[i].n_params,
                              "weight_bytes", (json_int_t)m->parts[i].weight_bytes));
     json_t *o = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:f, s:b, s:b, s:I, s:i, s:I, s:s, s:i}", "name",
+        "{s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:f, s:b, s:b, s:I, s:i, s:i, s:I, s:s, s:i}", "name",
         m->name, "folder", m->path, "description", m->description, "licence", m->licence,
         "architecture", m->architecture, "parts", parts, "steps", (int)m->steps, "guidance",
         m->guidance, "uses_cfg", m->uses_cfg, "can_enhance", m->can_enhance, "native_pixels",
-        (json_int_t)m->native_pixels, "max_tokens", (int)m->max_tokens, "memory_bytes",
-        (json_int_t)m->memory_bytes, "cpu", m->cpu, "threads", (int)m->n_threads);
+        (json_int_t)m->native_pixels, "max_tokens", (int)m->max_tokens, "references_max",
+        (int)m->references_max, "memory_bytes", (json_int_t)m->memory_bytes, "cpu", m->cpu, "threads", (int)m->n_threads);
     if (!o) {
         cli_error("out of memory, or a text in the model's files is no UTF-8");
         return EXIT_FAILED;

@@ -112,6 +112,7 @@ static void describe(struct easel_model *m)
     info->can_enhance = p.text_encoder.has_head;
     info->native_pixels = p.dir->native_pixels;
     info->max_tokens = (unsigned)p.dir->max_tokens;
+    info->references_max = (unsigned)p.dir->references_max;
     info->memory_bytes = p.memory_bytes;
     info->n_threads = pool_n_threads(m->pool);
 }

@@ -61,31 +61,64 @@ static enum err describe(const struct easel_picture *p, struct image_texts *t, s
     return rc;
 }
 
-static enum err encode(const struct easel_picture *p, const char *format, struct buf *out,
-                       struct errmsg *em)
+static enum err encode_pixels(const struct image *img, const char *format, int quality,
+                              const struct image_texts *texts, struct buf *out,
+                              struct errmsg *em)
+{
+    enum image_format f;
+    enum err rc = parse_format(format, &f, em);
+    if (!rc && (quality < 0 || quality > 100))
+        rc = err_set(em, ERR_USAGE, "the quality is %d; it must be from 1 to 100", quality);
+    return rc ? rc : image_encode(img, f, quality, texts, out, em);
+}
+
+static enum err encode(const struct easel_picture *p, const char *format, int quality,
+                       struct buf *out, struct errmsg *em)
 {
     struct image img = {.width_px = p->width, .height_px = p->height, .rgb = p->rgb};
     struct image_texts texts = {0};
-    enum image_format f;
-    enum err rc = parse_format(format, &f, em);
+    enum err rc = describe(p, &texts, em);
     if (!rc)
-        rc = describe(p, &texts, em);
-    if (!rc)
-        rc = image_encode(&img, f, 0, &texts, out, em);
+        rc = encode_pixels(&img, format, quality, &texts, out, em);
     image_texts_deinit(&texts);
     return rc;
+}
+
+/* What was encoded goes to the caller, unless it failed. */
+static enum easel_status give_encoded(enum err rc, const struct errmsg *em, struct buf *encoded,
+                                      void **bytes, size_t *len, struct easel_error *error)
+{
+    if (!rc)
+        lib_give_buf(encoded, bytes, len);
+    buf_deinit(encoded);
+    return lib_status(rc, em, error);
+}
+
+enum easel_status easel_picture_encode_quality(const struct easel_picture *p, const char *format,
+                                               int quality, void **bytes, size_t *len,
+                                               struct easel_error *error)
+{
+    struct errmsg em = {""};
+    struct buf out = {0};
+    enum err rc = encode(p, format, quality, &out, &em);
+    return give_encoded(rc, &em, &out, bytes, len, error);
 }
 
 enum easel_status easel_picture_encode(const struct easel_picture *p, const char *format,
                                        void **bytes, size_t *len, struct easel_error *error)
 {
+    return easel_picture_encode_quality(p, format, 0, bytes, len, error);
+}
+
+enum easel_status easel_rgb_encode(const uint8_t *rgb, unsigned width, unsigned height,
+                                   const char *format, int quality, void **bytes, size_t *len,
+                                   struct easel_error *error)
+{
     struct errmsg em = {""};
     struct buf out = {0};
-    enum err rc = encode(p, format, &out, &em);
-    if (!rc)
-        lib_give_buf(&out, bytes, len);
-    buf_deinit(&out);
-    return lib_status(rc, &em, error);
+    struct image img = {.width_px = width, .height_px = height, .rgb = (uint8_t *)(uintptr_t)rgb};
+    enum err rc = encode_pixels(&img, format, quality, NULL, &out, &em);
+    return give_encoded(rc, &em, &out, bytes, len, error);
 }
 
 enum easel_status easel_picture_save(const struct easel_picture *p, const char *path,
@@ -100,7 +133,7 @@ enum easel_status easel_picture_save(const struct easel_picture *p, const char *
         rc = err_set(&em, ERR_USAGE, "%s: the ending names no format; use .png, .jpg or .webp",
                      path);
     if (!rc)
-        rc = encode(p, format, &out, &em);
+        rc = encode(p, format, 0, &out, &em);
     if (!rc)
         rc = file_write_atomic(path, out.ptr, out.len, &em);
     buf_deinit(&out);

@@ -30,6 +30,7 @@ MAY_INCLUDE = {
     "blobs": {"base", "crypto"},
     "http": {"base", "crypto"},
     "webhooks": {"base", "crypto", "store"},
+    "worker": {"base", "store", "blobs"},
     "cli": {"base", "store", "service"},
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets|gmtime|"

@@ -67,6 +67,64 @@ static void test_draw_and_encode(void **state)
     easel_model_close(model);
 }
 
+static size_t encoded_size(const struct easel_picture *p, const char *format, int quality)
+{
+    struct easel_error error;
+    void *bytes = NULL;
+    size_t len = 0;
+    assert_easel(easel_picture_encode_quality(p, format, quality, &bytes, &len, &error));
+    easel_free(bytes);
+    return len;
+}
+
+static void count_metadata(void *user, const char *key, const char *value)
+{
+    (void)key;
+    (void)value;
+    ++*(int *)user;
+}
+
+static void test_quality(void **state)
+{
+    (void)state;
+    struct easel_error error;
+    uint8_t rgb[64 * 80 * 3];
+    for (size_t i = 0; i < sizeof rgb; i++)
+        rgb[i] = (uint8_t)(i * i >> 5);
+    struct easel_picture p = {.width = 80, .height = 64, .rgb = rgb, .seed = 3};
+    assert_true(encoded_size(&p, "jpeg", 20) < encoded_size(&p, "jpeg", 95));
+    assert_true(encoded_size(&p, "webp", 20) < encoded_size(&p, "webp", 95));
+    assert_int_equal(encoded_size(&p, "jpeg", 0), encoded_size(&p, "jpeg", 95));
+    assert_int_equal(encoded_size(&p, "png", 20), encoded_size(&p, "png", 95));
+
+    void *bytes = NULL;
+    size_t len = 0;
+    for (int quality = -1; quality <= 101; quality += 102) {
+        assert_int_equal(easel_picture_encode_quality(&p, "jpeg", quality, &bytes, &len, &error),
+                         EASEL_USAGE);
+        assert_non_null(strstr(error.message, "from 1 to 100"));
+    }
+    assert_null(bytes);
+}
+
+static void test_pixels_alone(void **state)
+{
+    (void)state;
+    struct easel_error error;
+    uint8_t rgb[64 * 80 * 3] = {0};
+    void *bytes = NULL;
+    size_t len = 0;
+    unsigned w, h;
+    int n_texts = 0;
+    assert_easel(easel_rgb_encode(rgb, 80, 64, "jpeg", 80, &bytes, &len, &error));
+    assert_easel(easel_metadata_read(bytes, len, count_metadata, &n_texts, &w, &h, &error));
+    assert_int_equal(w, 80);
+    assert_int_equal(h, 64);
+    assert_int_equal(n_texts, 0);
+    easel_free(bytes);
+    assert_int_equal(easel_rgb_encode(rgb, 80, 64, "bmp", 80, &bytes, &len, &error), EASEL_USAGE);
+}
+
 static void test_random_seeds_differ_and_are_told(void **state)
 {
     (void)state;
@@ -278,6 +336,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draw_and_encode),
+        cmocka_unit_test(test_quality),
+        cmocka_unit_test(test_pixels_alone),
         cmocka_unit_test(test_random_seeds_differ_and_are_told),
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_previews_after_each_step),
