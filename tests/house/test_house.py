@@ -31,6 +31,7 @@ MAY_INCLUDE = {
     "http": {"base", "crypto"},
     "webhooks": {"base", "crypto", "store"},
     "worker": {"base", "store", "blobs"},
+    "api": {"base", "formats", "image", "crypto", "store", "blobs", "http"},
     "cli": {"base", "store", "service"},
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets|gmtime|"
