@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line: parse arguments, call libeasel, print. It uses easel.h and
- * nothing else of the house. */
+/* The command line: parse arguments, call one thing, print. Drawing uses easel.h and nothing
+ * else of the house; the service's commands use service/ and store/. */
 #ifndef EASEL_CLI_CLI_H
 #define EASEL_CLI_CLI_H
 
@@ -18,6 +18,11 @@ int cmd_draw(int argc, char **argv);
 int cmd_show(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
+int cmd_worker(int argc, char **argv);
+int cmd_key(int argc, char **argv);
+int cmd_task(int argc, char **argv);
+int cmd_webhook(int argc, char **argv);
 
 /* "easel: " and the line, on standard error. */
 void cli_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -8,12 +8,20 @@ static const char help[] =
     "Easel draws pictures from text, on your own machine.\n"
     "\n"
     "  easel draw \"a red apple on a blue background\" -o apple.png\n"
+    "  easel serve\n"
     "\n"
     "Commands:\n"
     "  draw     a picture from a prompt, or from a prompt and reference pictures\n"
     "  show     the prompt, seed and settings that a picture file carries\n"
     "  model    list the installed models, show one, make one with random weights\n"
     "  bench    measure the kernels of this machine, or a model\n"
+    "\n"
+    "  serve    the FLUX.2 image API and a playground, on this machine\n"
+    "  worker   draw for a server (easel serve starts its own)\n"
+    "  key      make, list, limit and revoke the server's keys\n"
+    "  task     list, show, cancel and retry its tasks\n"
+    "  webhook  list and redeliver its webhooks\n"
+    "\n"
     "  version  print the version\n"
     "\n"
     "easel COMMAND --help explains a command, with examples.\n"
@@ -30,6 +38,11 @@ static const struct command {
     {"show", cmd_show},
     {"model", cmd_model},
     {"bench", cmd_bench},
+    {"serve", cmd_serve},
+    {"worker", cmd_worker},
+    {"key", cmd_key},
+    {"task", cmd_task},
+    {"webhook", cmd_webhook},
 };
 
 int main(int argc, char **argv)

@@ -32,6 +32,7 @@ MAY_INCLUDE = {
     "webhooks": {"base", "crypto", "store"},
     "worker": {"base", "store", "blobs"},
     "api": {"base", "formats", "image", "crypto", "store", "blobs", "http"},
+    "service": {"base", "crypto", "store", "blobs", "http", "webhooks", "worker", "api"},
     "cli": {"base", "store", "service"},
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|atoi|atol|atof|strtok|gets|gmtime|"

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/operator.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/file.h"
+#include "cli/cli.h"
+
+#define CREDITS_MAX 1e12
+#define CELLS_GROW 256u
+
+int operator_failed(enum err rc, const struct errmsg *em)
+{
+    cli_error("%s", em->text);
+    return rc == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}
+
+bool operator_open(const struct settings *s, struct store **st, int *exit_code)
+{
+    struct errmsg em = {""};
+    struct store_options options = {.must_exist = true,
+                                    .queue_max = s->service.queue_max,
+                                    .result_lifetime_ms = s->service.result_lifetime_ms};
+    char *path = service_database_path(s->service.data_dir);
+    enum err rc = path ? ERR_OK : err_nomem(&em, strlen(s->service.data_dir));
+    if (!rc && !file_exists(path))
+        rc = err_set(&em, ERR_NOTFOUND,
+                     "there is no database in %s; name the server's data folder with --data, or "
+                     "start easel serve first",
+                     s->service.data_dir);
+    if (!rc) {
+        options.path = path;
+        rc = store_open(&options, st, &em);
+    }
+    free(path);
+    if (rc)
+        *exit_code = operator_failed(rc, &em);
+    return rc == ERR_OK;
+}
+
+/* ---- values ---- */
+
+bool operator_parse_credits(const char *text, int64_t *micro)
+{
+    double v;
+    if (!strcmp(text, "unlimited")) {
+        *micro = CREDITS_UNLIMITED;
+        return true;
+    }
+    if (!cli_parse_double(text, 0, CREDITS_MAX, &v))
+        return false;
+    *micro = (int64_t)llround(v * 1e6);
+    return true;
+}
+
+const char *operator_credits(int64_t micro, char *buf, size_t size)
+{
+    if (micro < 0)
+        snprintf(buf, size, "unlimited");
+    else
+        snprintf(buf, size, "%.15g", (double)micro / 1e6);
+    return buf;
+}
+
+const char *operator_time(int64_t ms, char buf[TIME_CHARS])
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm parts;
+    if (!ms || !localtime_r(&seconds, &parts) ||
+        !strftime(buf, TIME_CHARS, "%Y-%m-%d %H:%M:%S", &parts))
+        snprintf(buf, TIME_CHARS, "-");
+    return buf;
+}
+
+json_t *operator_json_time(int64_t ms)
+{
+    return ms ? json_real((double)ms / 1000) : json_null();
+}
+
+const char *operator_cut(const char *text, size_t chars, char *buf, size_t size)
+{
+    size_t n = 0, shown = 0;
+    const char *p = text;
+    for (; *p && n + 8 < size; p++) {
+        bool starts = ((unsigned char)*p & 0xc0) != 0x80; /* UTF-8: a character's first byte */
+        if (starts && shown++ == chars)
+            break;
+        buf[n++] = (unsigned char)*p < 0x20 || *p == 0x7f ? ' ' : *p;
+    }
+    snprintf(buf + n, size - n, "%s", *p ? "…" : "");
+    return buf;
+}
+
+static int dump(const json_t *value)
+{
+    if (!value || json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15))) {
+        cli_error("out of memory");
+        return EXIT_FAILED;
+    }
+    putchar('\n');
+    return 0;
+}
+
+int operator_print_json(json_t *object)
+{
+    int code = dump(object);
+    json_decref(object);
+    return code;
+}
+
+/* ---- lists ---- */
+
+void listing_init(struct listing *l, bool json, const char *const *head, size_t n_columns)
+{
+    *l = (struct listing){.json = json, .n_columns = n_columns};
+    if (json)
+        l->array = json_array();
+    for (size_t i = 0; !json && i < n_columns; i++)
+        listing_cell(l, head[i]);
+}
+
+void listing_cell(struct listing *l, const char *text)
+{
+    if (l->n_cells % CELLS_GROW == 0) {
+        char **more = realloc(l->cells, (l->n_cells + CELLS_GROW) * sizeof *more);
+        l->failed |= !more;
+        if (!more)
+            return;
+        l->cells = more;
+    }
+    l->cells[l->n_cells] = strdup(text);
+    if (l->cells[l->n_cells])
+        l->n_cells++;
+    else
+        l->failed = true;
+}
+
+/* Characters on the terminal, where each of UTF-8's takes one column. */
+static size_t text_width(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xc0) != 0x80;
+    return n;
+}
+
+static void print_rows(const struct listing *l)
+{
+    size_t widths[LISTING_COLUMNS_MAX] = {0};
+    for (size_t i = 0; i < l->n_cells; i++) {
+        size_t w = text_width(l->cells[i]), column = i % l->n_columns;
+        widths[column] = w > widths[column] ? w : widths[column];
+    }
+    for (size_t i = 0; i < l->n_cells; i++) {
+        size_t column = i % l->n_columns;
+        bool last = column + 1 == l->n_columns;
+        size_t pad = last ? 0 : widths[column] - text_width(l->cells[i]) + 2;
+        printf("%s%*s%s", l->cells[i], (int)pad, "", last ? "\n" : "");
+    }
+}
+
+int listing_print(const struct listing *l, const char *if_empty)
+{
+    if (l->json)
+        return dump(l->array);
+    if (l->failed) {
+        cli_error("out of memory");
+        return EXIT_FAILED;
+    }
+    if (l->n_cells > l->n_columns)
+        print_rows(l);
+    else
+        fprintf(stderr, "%s\n", if_empty);
+    return 0;
+}
+
+void listing_deinit(struct listing *l)
+{
+    json_decref(l->array);
+    for (size_t i = 0; i < l->n_cells; i++)
+        free(l->cells[i]);
+    free(l->cells);
+    *l = (struct listing){0};
+}
