@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Build and test twice, release and sanitized, and print the sum of all tests.
+"""Install the packages of real clients, build and test twice, release and sanitized, and print the
+sum of all tests.
 
 Quiet when all is well; what fails is shown with its output. The last line is
 "N passed, N failed" (and ", N skipped"), counted over single tests.
@@ -31,6 +32,19 @@ def run_quietly(command, **kwargs):
         print(done.stdout)
         sys.exit(f"{' '.join(command)}: failed")
     return done.stdout
+
+
+def clients_python():
+    """A Python with the real clients' packages, made once and again when the list changes."""
+    folder = ROOT / "build-clients"
+    wanted = (ROOT / "tests" / "e2e" / "requirements.txt").read_text()
+    stamp = folder / "installed.txt"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        run_quietly([sys.executable, "-m", "venv", "--clear", str(folder)])
+        run_quietly([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet",
+                     "--disable-pip-version-check", "-r", "tests/e2e/requirements.txt"])
+        stamp.write_text(wanted)
+    return folder / "bin" / "python"
 
 
 def build(name, compiler, options):
@@ -75,9 +89,10 @@ def run_suite(name, factor):
 
 def main():
     total = [0, 0, 0]
+    clients = f"-Dclients_python={clients_python()}"
     for name, compiler, options, factor in BUILDS:
         started = time.monotonic()
-        build(name, compiler, options)
+        build(name, compiler, [*options, clients])
         built = time.monotonic()
         counts = run_suite(name, factor)
         print(f"{name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped "

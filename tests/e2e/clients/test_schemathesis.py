@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Does the server do what /openapi.json says? schemathesis asks it, with requests that are right
+and requests that are wrong in every way that a schema can tell.
+
+EASEL_EXAMPLES: requests for each operation and phase (default 10)."""
+import importlib.util
+import os
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from service import ClientTest  # noqa: E402
+import tap  # noqa: E402
+
+EXAMPLES = os.environ.get("EASEL_EXAMPLES", "10")
+CONFIG = """
+base-url = "{url}"
+request-timeout = 60
+
+[generation]
+max-examples = {examples}
+allow-x00 = false
+database = "none"
+
+# DELETE cancels a task; it stays to be seen.
+[checks.use_after_free]
+enabled = false
+
+[auth.openapi.magnific]
+api_key = "{key}"
+[auth.openapi.freepik]
+api_key = "{key}"
+[auth.openapi.bfl]
+api_key = "{key}"
+[auth.openapi.openai]
+bearer = "{key}"
+"""
+
+
+@unittest.skipUnless(importlib.util.find_spec("schemathesis"),
+                     "the package schemathesis is not installed")
+class Description(ClientTest):
+    flags = ("--stub", "--queue-max", "1000000")
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        data = Path(cls.folder.name) / "data"
+        key = subprocess.run([os.environ["EASEL_PROGRAM"], "key", "create", "schemathesis",
+                              "--rate", "unlimited", "--data", str(data)],
+                             check=True, capture_output=True, text=True).stdout.strip()
+        cls.config = Path(cls.folder.name) / "schemathesis.toml"
+        cls.config.write_text(CONFIG.format(url=cls.server.url, key=key, examples=EXAMPLES))
+
+    def check(self, tag, *more):
+        done = subprocess.run(
+            [sys.executable, "-m", "schemathesis.cli", "--config-file", str(self.config), "run",
+             self.server.url + "/openapi.json", "--include-tag", tag, "--no-color", *more],
+            cwd=self.folder.name, capture_output=True, text=True,
+            env=dict(os.environ, SCHEMATHESIS_HOOKS="schemathesis_hooks", PYTHONPATH=str(HERE)))
+        if done.returncode:
+            self.fail(done.stdout[-20000:] + done.stderr[-5000:])
+
+    def test_magnific(self):
+        self.check("Magnific")
+
+    def test_black_forest_labs(self):
+        # all models have one handler and one description
+        self.check("Black Forest Labs", "--exclude-path-regex", "^/v1/flux-(?!2-pro$)")
+
+    def test_openai(self):
+        self.check("OpenAI")
+
+    def test_service(self):
+        self.check("Service")
+
+
+if __name__ == "__main__":
+    tap.main(__name__)
