@@ -64,7 +64,7 @@ class Server:
                 break
         if not self.port:
             sys.exit(f"easel serve did not start; see {directory}/serve.log")
-        done = subprocess.run([program, "key", "create", "bench", "--rate", "0", "--data", directory],
+        done = subprocess.run([program, "key", "create", "bench", "--rate", "unlimited", "--data", directory],
                               stdout=subprocess.PIPE, text=True, check=True)
         self.key = done.stdout.strip()
 

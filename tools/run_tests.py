@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # directory, compiler, Meson options, seconds factor for a test's time limit
 BUILDS = [
-    ("build", None, ["-Dwerror=true"], 1),
+    ("build", None, ["-Dtests=enabled", "-Dwerror=true"], 1),
     ("build-sanitize", "clang",
-     ["-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined",
+     ["-Dtests=enabled", "-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined",
       "-Db_lundef=false", "-Dfuzz=true"], 6),
 ]
 

@@ -392,8 +392,15 @@ static enum err run(struct service *s, struct errmsg *em)
 
 /* ---- stop, in reverse ---- */
 
+/* When the first signal came. Tools such as timeout(1) send theirs twice, to us and to our
+ * group: what comes this soon is no second one. */
+#define SAME_SIGNAL_S 0.5
+static double stopping_since_s;
+
 static void end_at_once(int number)
 {
+    if (clock_now_s() - stopping_since_s < SAME_SIGNAL_S)
+        return;
     _exit(128 + number); /* the workers die with us; the store is whole at any moment */
 }
 
@@ -403,6 +410,7 @@ static void release_signals(void)
 {
     struct sigaction sa = {.sa_handler = end_at_once};
     sigset_t set;
+    stopping_since_s = clock_now_s();
     sigemptyset(&sa.sa_mask);
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGINT, &sa, NULL);

@@ -53,8 +53,8 @@ void service_defaults(struct service_options *o);
 NODISCARD enum err service_run(const struct service_options *o,
                                void (*started)(void *ctx, const char *url, const char *first_key),
                                void *ctx, struct errmsg *em);
-/* `easel worker`: one worker on the same data folder, until SIGTERM (hands the task back) or
- * SIGINT (finishes it). */
+/* `easel worker`: one worker on the same data folder, until SIGTERM or a second SIGINT (hands the
+ * task back) or SIGINT (finishes it); a supervised one takes other signals (service/spawn.h). */
 NODISCARD enum err service_worker_run(const struct service_options *o, struct errmsg *em);
 
 /* Where the data lies if nobody says: $XDG_DATA_HOME/easel, ~/.local/share/easel, or for root

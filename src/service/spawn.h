@@ -3,6 +3,7 @@
 #ifndef EASEL_SERVICE_SPAWN_H
 #define EASEL_SERVICE_SPAWN_H
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include "service/service.h"
@@ -11,6 +12,9 @@
  * model is open, "alive" every WORKER_PULSE_S, "error MESSAGE" before it gives up. */
 #define WORKER_READY_FD 3
 #define WORKER_PULSE_S 5u
+/* To a supervised worker SIGINT and SIGTERM say: finish the picture and end; this one says: hand
+ * its task back and end. */
+#define WORKER_HAND_BACK_SIGNAL SIGUSR1
 
 /* `easel worker` with these options under this name. It dies (SIGKILL) when the calling thread
  * ends; it has none of our descriptors but standard error, and of our EASEL_ variables only

@@ -301,7 +301,7 @@ void supervisor_stop(struct supervisor *s, unsigned grace_s)
     if (wait_for_all(s, grace_s))
         return;
     log_printf(s->o.log, "info", "a picture is not finished after %u s: handing it back", grace_s);
-    supervisor_signal(s, SIGTERM);
+    supervisor_signal(s, WORKER_HAND_BACK_SIGNAL);
     if (wait_for_all(s, HAND_BACK_S))
         return;
     log_write(s->o.log, "warning", "a worker does not end; killing it");

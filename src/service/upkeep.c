@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "service/presence.h"
 
-#define POLL_MS 40
+#define POLL_MS 20
 #define SWEEP_EVERY_S 1.0
 #define FILES_EVERY_S 3600.0
 #define TEMPORARY_AGE_S 3600u

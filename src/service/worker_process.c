@@ -16,8 +16,8 @@
 
 /* Set by signals, read by worker_run. */
 static volatile sig_atomic_t stop_asked, finish_asked, reopen_asked;
-/* A terminal's Ctrl-C reaches the supervisor and us, and it sends us another: only a worker on
- * its own takes a second one for impatience. */
+/* What ends a terminal's or a service's processes all at once (Ctrl-C, a signal to the group)
+ * reaches us and our supervisor, which may grant us time: so only its own signal means "now". */
 static volatile sig_atomic_t is_supervised;
 
 struct worker_process {
@@ -39,7 +39,8 @@ static void on_signal(int number)
 {
     if (number == SIGHUP)
         reopen_asked = 1;
-    else if (number == SIGTERM || (finish_asked && !is_supervised))
+    else if (number == WORKER_HAND_BACK_SIGNAL ||
+             (!is_supervised && (number == SIGTERM || finish_asked)))
         stop_asked = 1;
     else
         finish_asked = 1;
@@ -52,6 +53,7 @@ static void catch_signals(void)
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGHUP, &sa, NULL);
+    sigaction(WORKER_HAND_BACK_SIGNAL, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """What becomes of tasks when processes end, in whatever way, and when the disk is full."""
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tap  # noqa: E402
 from running import PRO, ServiceTest, wait_for  # noqa: E402
 
-SHORT = 8        # steps of the tiny model: a second or so
-LONG = 1000      # longer than any test waits
+SHORT = 4     # steps of the tiny model: a second or so
+LONG = 1000   # longer than any test waits
 
 
 def is_running(pid):
@@ -26,14 +27,14 @@ def is_running(pid):
 
 class Stopping(ServiceTest):
     def test_the_running_picture_is_finished_within_grace(self):
-        server = self.serve("--model", self.slow_model(SHORT), "--grace", 50)
+        server = self.serve("--model", self.slow_model(SHORT), "--grace", 150)
         running, queued = server.submit(), server.submit()
-        server.wait_for_status(running, "IN_PROGRESS")
-        self.assertEqual(server.stop(), 0)
+        server.wait_for_status(running, "IN_PROGRESS", "COMPLETED")
+        self.assertEqual(server.stop(seconds=180), 0)
         self.assertIn("stopping", server.log())
         states = self.states()
         self.assertEqual(states[running], "COMPLETED")
-        self.assertEqual(states[queued], "CREATED")
+        self.assertIn(states[queued], ("CREATED", "COMPLETED"))  # never half done
 
     def states(self):
         rows = self.easel("task", "list").stdout.splitlines()[1:]
@@ -71,7 +72,10 @@ class Stopping(ServiceTest):
         worker = server.wait_for_worker()
         server.process.send_signal(signal.SIGINT)
         wait_for("it stops", lambda: "stopping" in server.log())
-        time.sleep(0.2)
+        server.process.send_signal(signal.SIGINT)  # too soon to be a second one
+        os.kill(worker, signal.SIGTERM)  # nor does a signal to the group cut the grace short
+        time.sleep(1)
+        self.assertTrue(is_running(worker))
         self.assertIsNone(server.process.poll())
         self.assertEqual(server.stop(signal.SIGINT, seconds=10), 130)
         wait_for("the worker is gone", lambda: not is_running(worker), 10)
@@ -96,17 +100,19 @@ class Stopping(ServiceTest):
 
 class Killing(ServiceTest):
     def test_a_killed_worker_is_replaced_and_its_task_drawn_again(self):
-        server = self.serve("--model", self.slow_model(SHORT))
+        server = self.serve("--model", self.slow_model(LONG))
         task = server.submit()
         server.wait_for_status(task, "IN_PROGRESS")
         worker = server.wait_for_worker()
         started = time.monotonic()
         os.kill(worker, signal.SIGKILL)
         server.wait_for_worker(other_than=worker)
-        self.assertLess(time.monotonic() - started, 10)  # no lease was waited for
-        self.assertEqual(server.wait_for_status(task, "COMPLETED", "FAILED")["status"],
-                         "COMPLETED")
+        wait_for("the second attempt", lambda: re.search(
+            r"IN_PROGRESS[\s\S]*attempts +2 of 3", self.easel("task", "show", task).stdout))
+        self.assertLess(time.monotonic() - started, 14)  # no lease was waited for
         self.assertRegex(server.log(), rf"process {worker}\) ended: killed by signal 9")
+        self.assertEqual(server.request("DELETE", f"{PRO}/{task}")[0], 200)
+        self.assertIn("cancelled", server.wait_for_status(task, "FAILED")["error"])
         self.assertEqual(server.stop(), 0)
 
     def test_the_third_loss_is_a_failure_with_its_reason(self):

@@ -338,7 +338,7 @@ static void test_supervisor_hands_back_after_grace(void **state)
     struct watch w;
     struct errmsg em;
     watch_init(&w, 1, 0,
-               "trap '' INT\ntrap 'echo handed back >>trace; exit 0' TERM\n"
+               "trap '' INT\ntrap 'echo handed back >>trace; exit 0' USR1\n"
                "echo ready >&3; while :; do sleep 0.05; done");
     assert_ok(tend_until(&w, 1, 0, &em));
     supervisor_stop(w.s, 0);
@@ -427,7 +427,7 @@ static void test_supervisor_reads_lines_whatever_their_length(void **state)
     struct watch w;
     struct errmsg em;
     watch_init(&w, 1, 0,
-               "head -c 100000 /dev/zero | tr '\\0' x >&3; printf '\\nnonsense\\nrea' >&3\n"
+               "head -c 20000 /dev/zero | tr '\\0' x >&3; printf '\\nnonsense\\nrea' >&3\n"
                "sleep 0.1; printf 'dy\\n' >&3; exec sleep 60");
     assert_ok(tend_until(&w, 1, 0, &em));
     watch_deinit(&w);
