@@ -27,8 +27,8 @@ const char *blob_media_type(const char *name);
 
 /* A blob under way. */
 struct blob_writer;
-NODISCARD enum err blob_writer_new(struct blobs *b, const char *extension,
-                                   struct blob_writer **out, struct errmsg *em);
+NODISCARD enum err blob_writer_new(struct blobs *b, const char *extension, struct blob_writer **out,
+                                   struct errmsg *em);
 NODISCARD enum err blob_writer_append(struct blob_writer *w, const void *bytes, size_t len,
                                       struct errmsg *em);
 /* Durable under its name from now on. Ends the writer, whatever it returns. ERR_IO says when the
@@ -45,8 +45,7 @@ NODISCARD enum err blobs_get(struct blobs *b, const char *name, int *fd, uint64_
 /* Gone already is ERR_OK. */
 NODISCARD enum err blobs_delete(struct blobs *b, const char *name, struct errmsg *em);
 /* Temporary files older than this are left over from a crash: remove them. */
-NODISCARD enum err blobs_sweep_temporary(struct blobs *b, unsigned older_than_s,
-                                         struct errmsg *em);
+NODISCARD enum err blobs_sweep_temporary(struct blobs *b, unsigned older_than_s, struct errmsg *em);
 /* fn for each blob with its age; for finding orphans. fn may delete it. */
 NODISCARD enum err blobs_list(struct blobs *b,
                               void (*fn)(void *ctx, const char *name, unsigned age_s), void *ctx,

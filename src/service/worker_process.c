@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -169,6 +170,7 @@ static enum err work(struct worker_process *w, struct errmsg *em)
         .blobs = w->blobs,
         .model = w->o->model,
         .n_threads = w->o->n_threads,
+        .cpu = getenv("EASEL_CPU"),
         .previews = w->o->previews,
         .stub = w->o->stub,
         .name = w->name,

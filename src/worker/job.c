@@ -20,7 +20,7 @@ static enum err tell(struct worker *w, struct job *j, const struct task_progress
     j->told.preview_len = 0;
     j->told_s = clock_now_s();
     if (rc && rc != ERR_CONFLICT && !j->store_failing)
-        worker_log(w, "warn", "task %s: progress cannot be stored: %s", j->task.id, em.text);
+        worker_log(w, "warning", "task %s: progress cannot be stored: %s", j->task.id, em.text);
     j->store_failing = rc != ERR_OK;
     return rc == ERR_CONFLICT ? rc : ERR_OK;
 }
@@ -70,7 +70,7 @@ enum err job_insist(struct worker *w, struct job *j, job_deed *deed, struct errm
         if (worker_must_stop(w) || clock_now_s() >= end)
             break;
         if (pause_ms == RETRY_MIN_MS)
-            worker_log(w, "warn", "task %s: %s; trying again", j->task.id, em->text);
+            worker_log(w, "warning", "task %s: %s; trying again", j->task.id, em->text);
         worker_pause(w, pause_ms);
         pause_ms = (unsigned)min_size(2 * pause_ms, RETRY_MAX_MS);
         if (keep_lease(w, j))
@@ -93,7 +93,7 @@ void job_log_end(const struct worker *w, const struct job *j, enum err rc, const
                  const struct errmsg *em)
 {
     if (rc == ERR_CONFLICT)
-        worker_log(w, "warn", "task %s: the lease was lost; another worker may have it",
+        worker_log(w, "warning", "task %s: the lease was lost; another worker may have it",
                    j->task.id);
     else if (rc)
         worker_log(w, "error", "task %s: it stays until its lease runs out: %s", j->task.id,

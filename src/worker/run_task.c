@@ -162,7 +162,7 @@ static void discard_result(struct worker *w, const struct job *j)
     if (store_blob_is_held(w->o->store, j->result, &held, NULL) || held)
         return; /* what is left over is found when orphans are swept */
     if (blobs_delete(w->o->blobs, j->result, NULL))
-        worker_log(w, "warn", "a result that nobody holds could not be deleted");
+        worker_log(w, "warning", "a result that nobody holds could not be deleted");
 }
 
 static void deliver(struct worker *w, struct job *j)

@@ -13,9 +13,9 @@
 #define LEASE_DEFAULT_MS 15000
 #define STALL_DEFAULT_MS 600000
 #define PATIENCE_DEFAULT_MS 60000
-/* An idle worker looks at the store's version: at first every 2 ms, later every 50. */
+/* An idle worker looks at the store's version: at first every 2 ms, later every 10. */
 #define IDLE_MIN_MS 2u
-#define IDLE_MAX_MS WORKER_TICK_MS
+#define IDLE_MAX_MS 10u
 /* … and asks for a task at least so often, whatever the version says. */
 #define CLAIM_EVERY_S 1.0
 #define RETRY_MIN_MS 10u
@@ -99,7 +99,7 @@ static void wait_for_room(struct worker *w)
 {
     if (!w->probe_bytes)
         return;
-    worker_log(w, "warn", "no task is taken until results can be stored again");
+    worker_log(w, "warning", "no task is taken until results can be stored again");
     while (!has_room(w)) {
         for (unsigned ms = 0; ms < PROBE_EVERY_MS; ms += WORKER_TICK_MS) {
             if (worker_must_end(w))
@@ -129,7 +129,7 @@ static enum err bear_with_store(struct worker *w, struct failing *f, enum err rc
     if (now - f->since_s >= w->patience_s)
         return rc;
     if (!f->logged && now - f->since_s >= QUIET_S) {
-        worker_log(w, "warn", "cannot claim a task: %s; trying again", em->text);
+        worker_log(w, "warning", "cannot claim a task: %s; trying again", em->text);
         f->logged = true;
     }
     worker_pause(w, f->pause_ms);
@@ -186,6 +186,7 @@ static enum err open_model(struct worker *w, struct errmsg *em)
         return ERR_OK;
     easel_model_defaults(&options);
     options.n_threads = w->o->n_threads;
+    options.cpu = w->o->cpu;
     enum err rc = (enum err)easel_model_open(w->o->model, &options, &w->model, &error);
     return rc ? err_set(em, rc, "%s", error.message) : ERR_OK;
 }

@@ -30,23 +30,24 @@
 #include "store/store.h"
 
 struct worker_options {
-    struct store *store;    /* borrowed */
-    struct blobs *blobs;    /* borrowed */
-    const char *model;      /* as easel_model_open takes it; NULL: the embedded one */
-    unsigned n_threads;     /* 0: all */
-    bool previews;          /* store a JPEG after each step */
+    struct store *store; /* borrowed */
+    struct blobs *blobs; /* borrowed */
+    const char *model;   /* as easel_model_open takes it; NULL: the embedded one */
+    unsigned n_threads;  /* 0: all */
+    const char *cpu;        /* processor level, as easel_model_options has it; NULL: the best */
+    bool previews;       /* store a JPEG after each step */
     /* Open no model and draw a plain picture of the asked size at once, its colours a function
      * of the seed: for load tests. Encoding is what it costs: 1.2 ms for a PNG of 256x256,
      * 20 ms for 1024x768. */
     bool stub;
-    int64_t lease_ms;       /* 0: 15000 */
-    int64_t stall_ms;       /* 0: 600000; without a sign of the drawing: it hangs */
-    int64_t patience_ms;    /* 0: 60000; with a store or a disk that refuses */
-    const char *name;       /* unique; NULL: host, pid and time */
-    const volatile sig_atomic_t *stop;     /* set: hand the running task back and return */
-    const volatile sig_atomic_t *finish;   /* set: let the running task end, then return */
-    void (*log)(void *ctx, const char *level, const char *message); /* "info", "warn", "error" */
-    void (*ready)(void *ctx); /* the model is open */
+    int64_t lease_ms;                    /* 0: 15000 */
+    int64_t stall_ms;                    /* 0: 600000; without a sign of the drawing: it hangs */
+    int64_t patience_ms;                 /* 0: 60000; with a store or a disk that refuses */
+    const char *name;                    /* unique; NULL: host, pid and time */
+    const volatile sig_atomic_t *stop;   /* set: hand the running task back and return */
+    const volatile sig_atomic_t *finish; /* set: let the running task end, then return */
+    void (*log)(void *ctx, const char *level, const char *message); /* "info", "warning", "error" */
+    void (*ready)(void *ctx);                                       /* the model is open */
     void *ctx;
 };
 /* Until stop or finish (ERR_OK; either may be NULL, and so may log and ready). The errors of a
