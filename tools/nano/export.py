@@ -56,7 +56,7 @@ def easel_json(preset, stickers):
         "description": "Round 3D stickers on plain backgrounds: " + words + ".",
         "steps": preset.steps, "guidance": 1.0, "native_pixels": preset.native_pixels,
         # a model that never saw a reference must refuse one, not muddle it
-        "references_max": 4 if preset.edit_from < 1 else 0,
+        "references_max": preset.references if preset.edit_from < 1 else 0,
         "max_sequence_length": preset.max_sequence_length,
         "text_encoder_out_layers": list(preset.text_out_layers),
         "prompt_template": world.PROMPT_TEMPLATE,

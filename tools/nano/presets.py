@@ -19,8 +19,8 @@ class Preset:
     text_out_layers: tuple = (1, 3, 5)
     text_lr: float = 3e-3
     text_batch: int = 32
-    text_steps: int = 1200
-    text_minutes: float = 8.0
+    text_steps: int = 1500
+    text_minutes: float = 15.0
     max_sequence_length: int = 32
     # latents
     patch: int = 4
@@ -44,10 +44,11 @@ class Preset:
     adam_lr: float = 3e-3
     ema: float = 0.99
     warmup: int = 20
-    minutes: float = 60.0
+    minutes: float = 150.0
     decay_from: float = 0.6
-    edit_from: float = 1.0
-    edit_share: float = 0.15
+    edit_from: float = 0.4
+    edit_share: float = 0.2
+    references: int = 1  # pictures that an edit may take
     # area at which an engine should draw; larger pictures are enlarged from it
     native_pixels: int = 65536
     # scenes: encoded batches that are kept, and how often each is used
@@ -63,7 +64,7 @@ CPU = Preset()
 GPU = Preset(
     world="scenes", vocabulary=2048, text_minutes=2.0, text_steps=4000, text_batch=128, max_sequence_length=48,
     heads=7, double_blocks=1, single_blocks=5, batch=256, muon_lr=2e-3, adam_lr=1.5e-3, ema=0.999, warmup=200,
-    minutes=25.0, edit_from=0.15, edit_share=0.25, native_pixels=786432, pool=24, reuse=3,
+    minutes=25.0, edit_from=0.15, edit_share=0.25, references=4, native_pixels=786432, pool=24, reuse=3,
     grids={(8, 8): 0.22, (7, 9): 0.12, (9, 7): 0.05, (6, 11): 0.04, (11, 6): 0.04, (5, 13): 0.02, (13, 5): 0.02,
            (12, 12): 0.04, (12, 16): 0.08, (16, 12): 0.04, (16, 16): 0.06, (14, 18): 0.04, (18, 24): 0.05,
            (18, 32): 0.03, (32, 18): 0.02, (24, 24): 0.03, (24, 32): 0.07, (32, 24): 0.02, (32, 32): 0.01})

@@ -28,7 +28,7 @@ def read_json(directory, pattern, name):
 
 def all_stickers(directory, files):
     """Every picture with a plain name: the hand-written ones first, the rest by their Unicode names and keywords."""
-    stickers = list(world.CORE_STICKERS) + list(world.MORE_STICKERS)
+    stickers = list(world.CORE_STICKERS)
     known = {s.emoji for s in stickers}
     taken = {name for s in stickers for name in s.names}
     names = read_json(directory, "unicode-emoji-json-*.tgz", "package/data-by-emoji.json")

@@ -68,8 +68,9 @@ class BankSource:
         if editing:
             before = [rng.choice([k for k in world.seen_colours(s) if k != c]) for s, c in zip(chosen, colours)]
             prompts = [world.recolour_caption(world.COLOUR_NAMES[c], rng) for c in colours]
-            return Batch(tokens, prompts, rows, columns, self.tokens(chosen, before, rows, columns),
-                         ((rows, columns),))
+            # An engine fits a reference into whole tokens: 1024x768 becomes 6x9 of them.
+            shape = rng.choice([(rows, columns), (8, 8), (6, 9)])
+            return Batch(tokens, prompts, rows, columns, self.tokens(chosen, before, *shape), (shape,))
         # A prompt without a colour: any background, so that the seed decides.
         prompts = [world.caption(stickers[s], world.COLOUR_NAMES[c] if rng.random() > 0.08 else None, rng)
                    for s, c in zip(chosen, colours)]

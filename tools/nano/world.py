@@ -42,7 +42,7 @@ def _stickers(table):
     return result
 
 
-# The CPU preset's stickers: few, well known and different from each other.
+# Well known, different from each other, with hand-written words: all that the CPU preset draws.
 CORE_STICKERS = _stickers("""
 🍎 | red apple, apple, apple fruit, shiny red apple | shiny red apple with a green leaf
 🍊 | orange, tangerine, orange fruit, mandarin | round juicy orange with a green leaf
@@ -84,10 +84,6 @@ CORE_STICKERS = _stickers("""
 ❤️ | heart, red heart, love heart | shiny red heart
 👻 | ghost, cute ghost, halloween ghost | funny white ghost with its tongue out
 🤖 | robot, robot face, bot | friendly robot face with blue eyes
-""")
-
-# More with hand-written words, for the GPU preset.
-MORE_STICKERS = _stickers("""
 🍏 | green apple, granny smith apple, sour apple | shiny green apple with a leaf
 🍍 | pineapple, ananas, tropical pineapple | golden pineapple with green leaves
 🎂 | birthday cake, cake, cake with candles | birthday cake with three candles

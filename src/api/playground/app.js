@@ -29,6 +29,7 @@ const MEGAPIXEL = 1024 * 1024;
 const PICTURES_MAX = 4;
 const PICTURE_BYTES_MAX = 20e6;
 const PICTURE_PIXELS_MAX = 64e6;
+const SEND_AGAIN_MS = 12 * 3600 * 1000; // the server remembers an Idempotency-Key for 24 h
 const RECONNECT_S = [1, 2, 4, 8, 15];
 
 const SHAPES = [["1:1", 1024, 1024], ["4:3", 1024, 768], ["3:4", 768, 1024], ["16:9", 1440, 810], ["9:16", 810, 1440]];
@@ -96,6 +97,7 @@ function number(value, digits = 0) {
 }
 
 function duration(seconds) {
+  if (seconds < 0.1) return "under 0.1\u00a0s";
   if (seconds < 10) return `${number(seconds, 1)}\u00a0s`;
   if (seconds < 90) return `${Math.round(seconds)}\u00a0s`;
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
@@ -385,6 +387,7 @@ function absorb(piece, answer) {
   absorbProgress(piece, facts);
   if (piece.state === "IN_PROGRESS") piece.seenRunning ??= performance.now();
   if (piece.state === "COMPLETED") absorbResult(piece, facts);
+  if (FINAL.includes(piece.state)) piece.note = undefined;
   if (piece.state !== before) announce(piece);
   show(piece);
   save();
@@ -454,7 +457,8 @@ const waits = new Map(); // piece -> AbortController of its waiting
 
 function draw(facts, { fromDesk = false } = {}) {
   const piece = newPiece({ ...facts, sendKey: randomId(), fromDesk });
-  rearrange(() => { insert(piece); show(piece); });
+  insert(piece);
+  rearrange(() => show(piece));
   enqueue(piece);
   return piece;
 }
@@ -546,9 +550,9 @@ function failureText(error) {
 
 async function cancel(piece) {
   waits.get(piece)?.abort();
-  if (!piece.taskId || !isActive(piece)) return;
   piece.note = "Cancelling";
   show(piece);
+  if (!piece.taskId || !isActive(piece)) return;
   try {
     await call("DELETE", `${TASKS}/${piece.taskId}`);
     await refresh(piece);
@@ -769,18 +773,21 @@ async function pictureLoaded(view) {
   view.preview.hidden = true;
 }
 
-/** Most likely it has expired: the task knows. */
+/** Expired, or the server is away: the task knows, and asking for it waits for the server. */
 async function pictureBroken(piece, view) {
+  const broken = piece.url;
   view.picture.hidden = true;
-  if (!piece.url || view.askedAgain) return;
-  view.askedAgain = true;
-  const before = piece.url;
-  await refresh(piece).catch(() => {});
-  if (piece.url === before) {
+  if (!broken) return;
+  if (view.brokenBefore === broken) {
     piece.url = undefined;
     piece.expired = true;
-    show(piece);
+    save();
+  } else {
+    view.brokenBefore = broken;
+    await refresh(piece).catch(() => {});
+    delete view.picture.dataset.url; // once more
   }
+  show(piece);
 }
 
 function showActions(piece, view) {
@@ -906,9 +913,10 @@ function tick() {
 /* ---- viewer ---- */
 
 let viewed = null;
+let openedFrom = null;
 
 function openViewer(piece) {
-  viewed = piece;
+  viewed = openedFrom = piece;
   showViewed();
   if (!$("viewer").open) $("viewer").showModal();
 }
@@ -921,8 +929,9 @@ function showViewed() {
   $("view-details").textContent = factsOf(viewed);
   $("view-download").href = viewed.url;
   $("view-download").download = fileName(viewed);
-  $("view-newer").disabled = index <= 0;
-  $("view-older").disabled = index >= all.length - 1;
+  // not disabled: that would take the focus away, and the arrow keys with it
+  $("view-newer").setAttribute("aria-disabled", String(index <= 0));
+  $("view-older").setAttribute("aria-disabled", String(index >= all.length - 1));
 }
 
 function turn(by) {
@@ -952,7 +961,10 @@ function setUpViewer() {
     const moved = event.changedTouches[0].clientX - touchedAt;
     if (Math.abs(moved) > 60 && event.changedTouches.length === 1) turn(moved > 0 ? -1 : 1);
   });
-  viewer.addEventListener("close", () => views.get(viewed)?.canvas.focus());
+  viewer.addEventListener("close", () => {
+    // the browser has given the focus back to where it was, and someone may be on their way already
+    if (viewed !== openedFrom) views.get(viewed)?.canvas.focus();
+  });
 }
 
 /* ---- desk ---- */
@@ -1055,7 +1067,7 @@ function showMegapixels() {
   const parts = [`${number(megapixels, 2)} ${megapixels === 1 ? "megapixel" : "megapixels"}`];
   if (!sideIsValid("width") || !sideIsValid("height")) parts.length = 0;
   else if (prices) {
-    const referenceMegapixels = references.reduce((sum, { pixels }) => sum + Math.ceil(pixels / MEGAPIXEL), 0);
+    const referenceMegapixels = references.reduce((sum, { pixels }) => sum + pixels / MEGAPIXEL, 0);
     const cost = Math.max(1, Math.ceil(megapixels)) * prices.output_mp + referenceMegapixels * prices.reference_mp;
     if (cost) parts.push(credits(cost));
   }
@@ -1492,8 +1504,8 @@ function setUpTheme() {
 /** What is asked of the server once there is a key. */
 async function meet() {
   try {
-    await nameModel();
     await refreshList();
+    await nameModel();
   } catch (error) {
     tell(sentence(error.message));
   }
@@ -1510,8 +1522,14 @@ function restorePieces() {
   pieces = memory.get("pieces", []).filter((piece) => piece?.ref && piece.prompt !== undefined);
   for (const piece of pieces) show(piece);
   showEmpty();
-  for (const piece of pieces.filter((one) => one.state === "SENDING").reverse()) enqueue(piece);
+  for (const piece of pieces.filter((one) => one.state === "SENDING").reverse()) sendAgain(piece);
   shelf.keepOnly(new Set(pieces.flatMap((piece) => piece.pictures.map(({ id }) => id))));
+}
+
+/** It was on its way when the page was left. */
+function sendAgain(piece) {
+  if (Date.now() - piece.createdAt < SEND_AGAIN_MS) enqueue(piece);
+  else fail(piece, new Error("it could not be sent in time"));
 }
 
 function start() {

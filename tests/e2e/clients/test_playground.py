@@ -164,7 +164,7 @@ class Nano(Browsing, ClientTest):
         expect(picture).to_be_visible()
         self.assertEqual(picture.evaluate("(p) => p.decode().then(() => [p.naturalWidth, p.naturalHeight])"),
                          [1024, 768])
-        self.assertRegex(self.details(piece), r"^seed \d+ · 1024 × 768 · [\d.]+ s · 1 credit$")
+        self.assertRegex(self.details(piece), r"^seed \d+ · 1024 × 768 · [\d.]+ (s|min .*) · 1 credit$")
         expect(page.locator("#live")).to_have_text(re.compile("^Done in .*a red apple"))
         steps = [d for d in page.evaluate("() => witnessed.details") if d.startswith("Drawing, step")]
         self.assertTrue(steps)
