@@ -234,14 +234,23 @@ static void cancel_stored(struct submit_job *j)
     s->n_stored = 0;
 }
 
+/* Of body and route: the same body asks for something else on another path. */
+static void hash_request(const struct request *q, uint8_t hash[SHA256_BYTES])
+{
+    struct http_body body = http_request_body(q->http);
+    uint8_t both[2 * SHA256_BYTES];
+    crypto_sha256(body.ptr, body.len, both);
+    crypto_sha256(q->route->pattern, strlen(q->route->pattern), both + SHA256_BYTES);
+    crypto_sha256(both, sizeof both, hash);
+}
+
 static enum err store_tasks(struct submit_job *j)
 {
     struct submission *s = j->q->submission;
     uint8_t hash[SHA256_BYTES];
     const uint8_t *body_hash = NULL;
     if (idempotency_key(j->q)) {
-        struct http_body body = http_request_body(j->q->http);
-        crypto_sha256(body.ptr, body.len, hash);
+        hash_request(j->q, hash);
         body_hash = hash;
     }
     int64_t seed = s->request.seed;

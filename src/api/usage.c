@@ -32,13 +32,15 @@ static json_t *integer(int64_t value)
     return json_integer(value);
 }
 
-static json_t *usage_json(const struct api_key *key, const struct totals *t)
+static json_t *usage_json(const struct api_key *key, const struct totals *t,
+                          const struct api_prices *p)
 {
-    return json_pack("{s:o, s:{s:I, s:f, s:o}, s:o, s:o}", "data", t->days, "total", "pictures",
+    return json_pack("{s:o, s:{s:I, s:f, s:o}, s:o, s:o, s:{s:f, s:f}}", "data", t->days, "total", "pictures",
                      (json_int_t)t->pictures, "megapixels", t->megapixels, "cost",
                      json_credits(t->cost_microcredits), "credits_left",
                      limit_or_null(key->credits_micro, -1, json_credits), "rate_per_minute",
-                     limit_or_null(key->rate_per_minute, 0, integer));
+                     limit_or_null(key->rate_per_minute, 0, integer), "prices", "output_mp",
+                     p->output_mp, "reference_mp", p->reference_mp);
 }
 
 void usage_handle(struct request *q)
@@ -57,7 +59,7 @@ void usage_handle(struct request *q)
     if (!rc) {
         rc = store_usage(q->api->o.store, q->key.id, (size_t)days, add_day, &t, &em);
         if (!rc)
-            reply_ok(q, usage_json(&key, &t));
+            reply_ok(q, usage_json(&key, &t, &q->api->o.prices));
         api_key_deinit(&key);
     }
     if (rc) {

@@ -13,9 +13,9 @@
 #define LEASE_DEFAULT_MS 15000
 #define STALL_DEFAULT_MS 600000
 #define PATIENCE_DEFAULT_MS 60000
-/* An idle worker looks at the store's version: at first every 2 ms, later every 10. */
+/* An idle worker looks at the store's version: at first every 2 ms, later every 4. */
 #define IDLE_MIN_MS 2u
-#define IDLE_MAX_MS 10u
+#define IDLE_MAX_MS 4u
 /* … and asks for a task at least so often, whatever the version says. */
 #define CLAIM_EVERY_S 1.0
 #define RETRY_MIN_MS 10u

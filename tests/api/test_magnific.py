@@ -447,6 +447,8 @@ class Limits(Case):
         before = self.server.blobs()
         self.assertEqual(post("k3", picture).json["task_id"], first.json["task_id"])
         self.assertEqual(self.server.blobs(), before)
+        elsewhere = self.server.call("POST", KLEIN, {"prompt": "a"}, headers={"Idempotency-Key": "k2"})
+        self.assertEqual(elsewhere.status, 409)
 
     def test_usage(self):
         key = self.server.new_key("user")
@@ -458,6 +460,7 @@ class Limits(Case):
         self.assertAlmostEqual(usage["total"]["cost"], 0.03)
         self.assertEqual((len(usage["data"]), usage["credits_left"], usage["rate_per_minute"]),
                          (1, None, None))
+        self.assertEqual(usage["prices"], {"output_mp": 0.03, "reference_mp": 0.015})
         self.assertRegex(usage["data"][0]["day"], r"\A\d{4}-\d\d-\d\d\Z")
         answer = self.server.call("GET", "/v1/usage?days=0", key=key)
         self.assertIn("days", invalid(answer))
