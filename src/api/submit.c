@@ -135,11 +135,12 @@ static void check_idempotency_key(struct request *q)
 {
     const char *key = idempotency_key(q);
     size_t len = 0;
-    while (key && key[len] > ' ' - 1 && key[len] < 0x7f)
+    while (key && key[len] > ' ' && key[len] < 0x7f)
         len++;
     if (key && (len == 0 || len > IDEMPOTENCY_KEY_CHARS_MAX || key[len]))
         faults_add(&q->faults, UINT_MAX, "Idempotency-Key",
-                   "must be 1 to %u printable ASCII characters", IDEMPOTENCY_KEY_CHARS_MAX);
+                   "must be 1 to %u printable ASCII characters without spaces",
+                   IDEMPOTENCY_KEY_CHARS_MAX);
 }
 
 static enum err pick_seed(struct gen_request *r, struct errmsg *em)
@@ -442,7 +443,8 @@ void submit_check_model(struct request *q, struct submission *s, const char *enh
             faults_add(&q->faults, p->rank, p->field, "the model of this server takes no pictures");
         else
             faults_add(&q->faults, p->rank, p->field,
-                       "the model of this server takes at most %zu pictures", max);
+                       "the model of this server takes at most %zu picture%s", max,
+                       max == 1 ? "" : "s");
     }
     if (s->n_pictures > max)
         s->n_pictures = max;

@@ -35,8 +35,8 @@ static json_t *integer(int64_t value)
 static json_t *usage_json(const struct api_key *key, const struct totals *t,
                           const struct api_prices *p)
 {
-    return json_pack("{s:o, s:{s:I, s:f, s:o}, s:o, s:o, s:{s:f, s:f}}", "data", t->days, "total", "pictures",
-                     (json_int_t)t->pictures, "megapixels", t->megapixels, "cost",
+    return json_pack("{s:o, s:{s:I, s:f, s:o}, s:o, s:o, s:{s:f, s:f}}", "data", t->days, "total",
+                     "pictures", (json_int_t)t->pictures, "megapixels", t->megapixels, "cost",
                      json_credits(t->cost_microcredits), "credits_left",
                      limit_or_null(key->credits_micro, -1, json_credits), "rate_per_minute",
                      limit_or_null(key->rate_per_minute, 0, integer), "prices", "output_mp",

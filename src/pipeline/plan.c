@@ -55,7 +55,7 @@ static enum err resolve_request(struct drawing *d, struct errmsg *em)
                        "with -m (FLUX.2 klein takes them)",
                        p->dir.name);
     if (req->n_references > p->dir.references_max)
-        return err_set(em, ERR_USAGE, "%zu reference pictures; the model %s takes at most %zu",
+        return err_set(em, ERR_USAGE, "%zu reference pictures, but the model %s takes at most %zu",
                        req->n_references, p->dir.name, p->dir.references_max);
     if (req->n_references && !autoencoder_info(p->autoencoder).has_encoder)
         return err_set(em, ERR_UNSUPPORTED,

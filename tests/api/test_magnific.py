@@ -298,7 +298,7 @@ class Faults(Case):
         self.assertIn("message", answer.json)
 
     def test_idempotency_keys_are_printable(self):
-        for key in ("x" * 256, "\u00e4"):
+        for key in ("x" * 256, "\u00e4", "a b"):
             answer = self.post(prompt="x", headers={"Idempotency-Key": key.encode("latin-1")})
             self.assertEqual(list(invalid(answer)), ["Idempotency-Key"])
 

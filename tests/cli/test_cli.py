@@ -183,28 +183,38 @@ class Cli(unittest.TestCase):
         self.assertIn("│".encode(), shown)
         self.assertIn(b"\033_G", shown)
 
-    def test_embedded_model_draws_what_was_asked(self):
-        """The model in the box: a red apple in the middle of a blue picture."""
-        done = self.easel("draw", "a red apple on a blue background", "--seed", 1, "-o", "a.png")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        width, height, data = png_pixels((self.dir / "a.png").read_bytes())
-        self.assertEqual((width, height), (1024, 768))
+    def colours_of(self, name):
+        """Mean colours of the middle and of the four corners of a PNG."""
+        width, height, data = png_pixels((self.dir / name).read_bytes())
         pixels = unfilter(data, width, height)
 
-        def mean_colour(x0, y0, x1, y1):
+        def mean(x0, y0, side):
             values = [pixels[(y * width + x) * 3:(y * width + x) * 3 + 3]
-                      for y in range(y0, y1, 8) for x in range(x0, x1, 8)]
+                      for y in range(y0, y0 + side, 8) for x in range(x0, x0 + side, 8)]
             return [sum(v[c] for v in values) / len(values) for c in range(3)]
+        corners = [mean(x, y, 80) for x in (0, width - 80) for y in (0, height - 80)]
+        return (width, height), mean(width // 2 - 100, height // 2 - 50, 200), corners
 
-        red, green, blue = mean_colour(412, 334, 612, 534)
-        self.assertGreater(red, 1.5 * max(green, blue))
-        for corner in ((0, 0), (width - 80, 0), (0, height - 80), (width - 80, height - 80)):
-            red, green, blue = mean_colour(*corner, corner[0] + 80, corner[1] + 80)
+    def test_embedded_model_draws_and_edits(self):
+        """The model in the box: a red apple in the middle of a blue picture, then of a green one."""
+        done = self.easel("draw", "a red apple on a blue background", "--seed", 1, "-o", "a.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        size, middle, corners = self.colours_of("a.png")
+        self.assertEqual(size, (1024, 768))
+        self.assertGreater(middle[0], 1.5 * max(middle[1:]))
+        for red, green, blue in corners:
             self.assertGreater(blue, 1.5 * max(red, green))
+        done = self.easel("draw", "put it on a green background", "-i", "a.png", "--seed", 1, "-o", "b.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        size, middle, corners = self.colours_of("b.png")
+        self.assertEqual(size, (1024, 768))
+        self.assertGreater(middle[0], 1.5 * max(middle[1:]))
+        for red, green, blue in corners:
+            self.assertGreater(green, 1.3 * max(red, blue))
 
     def test_embedded_model_refuses_what_it_never_learned(self):
-        done = self.easel("draw", "make it blue", "-i", REFERENCE, "-o", "a.png", "-q")
-        self.assertFails(done, 1, "nano", "reference pictures")
+        done = self.easel("draw", "these two together", "-i", REFERENCE, "-i", REFERENCE, "-o", "a.png", "-q")
+        self.assertFails(done, 2, "nano", "takes at most 1")
         self.assertEqual(self.files(), [])
 
     # ---- what a picture says of itself ----

@@ -178,6 +178,8 @@ class Faults(unittest.TestCase):
             try:
                 self.check(serve, key, loads, receiver)
                 self.assertEqual(serve.stop(), 0)
+                serve.start()  # what a kill left half done is cleared away at the start
+                self.assertEqual(serve.stop(), 0)
                 self.check_files(data)
             except AssertionError:
                 serve.log.flush()

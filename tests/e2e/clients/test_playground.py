@@ -203,15 +203,17 @@ class Nano(Browsing, ClientTest):
         expect(piece.get_by_text("Drawn as: ")).to_be_visible()
         expect(piece.get_by_role("heading")).to_have_text("a cat")
 
-    def test_model_without_references_says_so_beside_the_pictures(self):
+    def test_model_of_one_reference_says_so_beside_the_pictures(self):
         page = self.open(self.server)
         page.get_by_label("Choose pictures").set_input_files(
-            {"name": "blue.png", "mimeType": "image/png", "buffer": png()})
-        expect(page.get_by_role("button", name="Picture 1: blue.png", exact=True)).to_be_visible()
-        page.get_by_label("Prompt", exact=True).fill("make it green")
+            [{"name": name, "mimeType": "image/png", "buffer": png()} for name in ("blue.png", "bluer.png")])
+        expect(page.get_by_role("button", name="Picture 2: bluer.png", exact=True)).to_be_visible()
+        page.get_by_label("Prompt", exact=True).fill("these two together")
         page.get_by_role("button", name="Draw").click()
-        expect(page.locator("#pictures-error")).to_contain_text("Picture 1: the model of this server takes no pictures")
+        expect(page.locator("#pictures-error")).to_contain_text(
+            "Picture 2: the model of this server takes at most 1 picture")
         expect(page.locator(".piece")).to_have_count(0)
+        page.get_by_role("button", name="Remove picture 2, bluer.png").click()
         page.get_by_role("button", name="Remove picture 1, blue.png").click()
         self.wait_until_drawn(self.draw(page, "a frog on white"))
         expect(page.locator("#pictures-error")).to_be_empty()

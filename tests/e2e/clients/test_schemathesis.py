@@ -68,7 +68,7 @@ class Description(ClientTest):
     def check(self, *arguments):
         done = subprocess.run(
             [sys.executable, "-m", "schemathesis.cli", "--config-file", str(self.config), "run",
-             self.server.url + "/openapi.json", "--no-color", *arguments],
+             self.server.url + "/openapi.json", "--no-color", "--generation-deterministic", *arguments],
             cwd=self.folder.name, capture_output=True, text=True,
             env=dict(os.environ, SCHEMATHESIS_HOOKS="schemathesis_hooks", PYTHONPATH=str(HERE)))
         if done.returncode:
