@@ -162,8 +162,8 @@ enum err body_parse(const char *text, size_t len, const char *const *picture_fie
         .ptr = text, .end = text + len, .kept = text, .picture_fields = picture_fields};
     enum err rc = scan(&s, &b, em);
     if (!rc)
-        rc = json_parse_object((const char *)s.out.ptr, s.out.len, API_BODY_VALUES_MAX, "The body",
-                               &b.root, em);
+        rc = json_parse_object_reals((const char *)s.out.ptr, s.out.len, API_BODY_VALUES_MAX,
+                                     "The body", &b.root, em);
     buf_deinit(&s.out);
     if (rc)
         return rc;

@@ -47,14 +47,14 @@ static enum err check_bounds(const char *bytes, size_t len, size_t max_values, c
     return ERR_OK;
 }
 
-enum err json_parse_object(const char *bytes, size_t len, size_t max_values, const char *name,
-                           json_t **root, struct errmsg *em)
+static enum err parse(const char *bytes, size_t len, size_t max_values, size_t flags,
+                      const char *name, json_t **root, struct errmsg *em)
 {
     enum err rc = check_bounds(bytes, len, max_values, name, em);
     if (rc)
         return rc;
     json_error_t je;
-    json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES, &je);
+    json_t *value = json_loadb(bytes, len, JSON_REJECT_DUPLICATES | flags, &je);
     if (!value) {
         /* out of memory, jansson mostly says nothing at all */
         if (json_error_code(&je) == json_error_out_of_memory || !je.text[0])
@@ -70,6 +70,18 @@ enum err json_parse_object(const char *bytes, size_t len, size_t max_values, con
     }
     *root = value;
     return ERR_OK;
+}
+
+enum err json_parse_object(const char *bytes, size_t len, size_t max_values, const char *name,
+                           json_t **root, struct errmsg *em)
+{
+    return parse(bytes, len, max_values, 0, name, root, em);
+}
+
+enum err json_parse_object_reals(const char *bytes, size_t len, size_t max_values, const char *name,
+                                 json_t **root, struct errmsg *em)
+{
+    return parse(bytes, len, max_values, JSON_DECODE_INT_AS_REAL, name, root, em);
 }
 
 const char *json_kind_name(const json_t *value)

@@ -18,6 +18,11 @@
 NODISCARD enum err json_parse_object(const char *bytes, size_t len, size_t max_values,
                                      const char *name, json_t **root, struct errmsg *em);
 
+/* The same, but every number is a real: an integer of more digits than 64 bits hold, in a member
+ * that nobody reads, is no error then. */
+NODISCARD enum err json_parse_object_reals(const char *bytes, size_t len, size_t max_values,
+                                           const char *name, json_t **root, struct errmsg *em);
+
 /* "an integer", "a string", … for messages; NULL gives "nothing". */
 const char *json_kind_name(const json_t *value);
 

@@ -297,6 +297,11 @@ class Faults(Case):
         self.assertEqual(answer.status, 413)
         self.assertIn("message", answer.json)
 
+    def test_numbers_of_any_size_in_unknown_fields(self):
+        self.assertEqual(self.post(prompt="x", other=10 ** 30).status, 200)
+        self.assertEqual(invalid(self.post(prompt="x", seed=10 ** 30)),
+                         {"seed": "must be an integer from 0 to 4294967295"})
+
     def test_idempotency_keys_are_printable(self):
         for key in ("x" * 256, "\u00e4", "a b"):
             answer = self.post(prompt="x", headers={"Idempotency-Key": key.encode("latin-1")})
