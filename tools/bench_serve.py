@@ -141,7 +141,7 @@ def main():
             show("GET status", wrk(server, GET_SCRIPT, f"{ROUTE}/{answer['task_id']}", arguments))
         finally:
             server.stop()
-    # With workers that only wait, so that what is measured is the acceptance of tasks.
+    # Without workers, so that what is measured is the acceptance of tasks.
     with tempfile.TemporaryDirectory() as directory:
         server = Server(arguments.program, directory, "--workers", "0")
         try:
