@@ -70,6 +70,12 @@ static bool is_blank(const char *s)
     return true;
 }
 
+/* Any number of a body is a real. */
+static const char *kind_name(const json_t *v)
+{
+    return json_is_real(v) ? "a number" : json_kind_name(v);
+}
+
 static const char *string_of(struct fields *f, const char *name, unsigned flags, size_t chars_max)
 {
     const json_t *v = member(f, name);
@@ -80,7 +86,7 @@ static const char *string_of(struct fields *f, const char *name, unsigned flags,
     }
     const char *s = json_string_value(v);
     if (!s)
-        field_fault(f, name, "must be a string, not %s", json_kind_name(v));
+        field_fault(f, name, "must be a string, not %s", kind_name(v));
     else if ((flags & FIELD_NOT_BLANK) && is_blank(s))
         field_fault(f, name, "must not be blank");
     else if (count_chars(s) > chars_max)
@@ -97,13 +103,9 @@ const char *field_string(struct fields *f, const char *name, unsigned flags, siz
     return s;
 }
 
-/* JSON does not tell 1024.0 from 1024. */
+/* All numbers of a body are reals: JSON does not tell 1024.0 from 1024. */
 static bool integer_of(const json_t *v, int64_t *out)
 {
-    if (json_is_integer(v)) {
-        *out = json_integer_value(v);
-        return true;
-    }
     double d = json_real_value(v);
     if (!json_is_real(v) || d != trunc(d) || fabs(d) >= 0x1p53)
         return false;
@@ -132,7 +134,7 @@ bool field_boolean(struct fields *f, const char *name, bool fallback, bool *out)
     if (good)
         *out = v ? json_is_true(v) : fallback;
     else
-        field_fault(f, name, "must be true or false, not %s", json_kind_name(v));
+        field_fault(f, name, "must be true or false, not %s", kind_name(v));
     f->rank++;
     return good;
 }

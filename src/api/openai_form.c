@@ -33,14 +33,15 @@ static void add_picture(struct request *q, struct submission *s, const struct mu
         snprintf(p->field, sizeof p->field, "image[%zu]", s->n_pictures - 1);
 }
 
-/* As JSON would have it; a text that is no number stays one, and is found at fault as a field. */
+/* As body.c reads JSON, numbers as reals; a text that is no number stays one, and is found at fault
+ * as a field. */
 static json_t *value_of(const char *name, const char *text, size_t len)
 {
-    static const char *const integers[] = {"n", "output_compression", "partial_images", "seed"};
+    static const char *const numbers[] = {"n", "output_compression", "partial_images", "seed"};
     static const char *const booleans[] = {"stream", "prompt_upsampling"};
-    for (size_t i = 0; i < sizeof integers / sizeof integers[0]; i++)
-        if (strcmp(name, integers[i]) == 0 && len <= 10 && strspn(text, "0123456789") == len)
-            return json_integer(strtoll(text, NULL, 10));
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (strcmp(name, numbers[i]) == 0 && len <= 10 && strspn(text, "0123456789") == len)
+            return json_real(strtod(text, NULL));
     for (size_t i = 0; i < sizeof booleans / sizeof booleans[0]; i++)
         if (strcmp(name, booleans[i]) == 0 &&
             (strcmp(text, "true") == 0 || strcmp(text, "false") == 0))
