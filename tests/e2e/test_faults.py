@@ -237,19 +237,16 @@ class Faults(unittest.TestCase):
                 break
             self.assertLess(time.monotonic(), deadline, f"{len(missing)} final webhooks do not come")
             time.sleep(0.2)
-        ids = collections.defaultdict(set)  # of a final state, or of CREATED: each is owed once
-        order = collections.defaultdict(list)
+        ids = collections.defaultdict(set)  # of a final state: each is owed once
         for message, task, status in deliveries:
             if status in ("COMPLETED", "FAILED"):
                 ids[task, status].add(message)
-            if message not in order[task]:
-                order[task].append(message)
         twice = {key: found for key, found in ids.items() if len(found) > 1}
         self.assertEqual(twice, {}, "a state was told under two ids")
         last = {}
         for _, task, status in deliveries:
-            self.assertNotIn(last.get(task), ("COMPLETED", "FAILED") if status not in ("COMPLETED", "FAILED") else (),
-                             f"{task}: {status} came after its end")
+            if last.get(task) in ("COMPLETED", "FAILED"):
+                self.assertEqual(status, last[task], f"{task}: another state came after its end")
             last[task] = status
 
     def check_files(self, data):
