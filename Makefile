@@ -16,8 +16,8 @@ demo:
 	@$(BUILD)/easel draw "a red apple on a blue background" --seed 1 -o apple.png
 	@echo "Your first picture is $(CURDIR)/apple.png"
 
-# Install what the tests need, build twice (release; ASan and UBSan with the fuzz
-# targets), run everything and print the sum.
+# Install what the tests need, build three times (release; ASan and UBSan with the fuzz
+# targets; TSan), run everything and print the sum.
 test:
 	@tools/setup.sh build test
 	@tools/run_tests.py
@@ -30,6 +30,6 @@ install: all
 	@meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) build-sanitize
+	rm -rf $(BUILD) build-sanitize build-threads build-clients
 
 .PHONY: all demo test bench install clean

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Install the packages of real clients, build and test twice, release and sanitized, and print the
-sum of all tests.
+"""Install the packages of real clients, build and test three times (release, address and undefined
+behaviour sanitizers, thread sanitizer) and print the sum of all tests.
 
 Quiet when all is well; what fails is shown with its output. The last line is
 "N passed, N failed" (and ", N skipped"), counted over single tests.
@@ -14,15 +14,28 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# directory, compiler, Meson options, seconds factor for a test's time limit
+SANITIZED = ["-Dtests=enabled", "-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_lundef=false"]
+
+
+class Build(NamedTuple):
+    name: str  # its directory
+    options: list  # of Meson
+    compiler: str = ""
+    slowness: int = 1  # factor of each test's time limit
+    selection: list = []  # of Meson's test command; all if empty
+
+
 BUILDS = [
-    ("build", None, ["-Dtests=enabled", "-Dwerror=true"], 1),
-    ("build-sanitize", "clang",
-     ["-Dtests=enabled", "-Dwerror=true", "-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined",
-      "-Db_lundef=false", "-Dfuzz=true"], 6),
+    Build("build", ["-Dtests=enabled", "-Dwerror=true"]),
+    Build("build-sanitize", [*SANITIZED, "-Db_sanitize=address,undefined", "-Dfuzz=true"], "clang", 6),
+    # what runs in several threads; the browser's tests wait too long for pictures
+    Build("build-threads", [*SANITIZED, "-Db_sanitize=thread"], "clang", 6,
+          [f"--suite={name}" for name in ("kernels", "pipeline", "lib", "store", "blobs", "http", "webhooks",
+                                          "worker", "api", "service", "e2e")] + ["--no-suite=browser"]),
 ]
 
 
@@ -49,37 +62,57 @@ def clients_python():
     return folder / "bin" / "python"
 
 
-def build(name, compiler, options):
+def build(b, options):
     environment = dict(os.environ)
-    if compiler:
-        environment["CC"] = compiler
-    if (ROOT / name / "build.ninja").exists():
-        run_quietly(["meson", "configure", name, *options])
+    if b.compiler:
+        environment["CC"] = b.compiler
+    if (ROOT / b.name / "build.ninja").exists():
+        run_quietly(["meson", "configure", b.name, *options])
     else:
-        run_quietly(["meson", "setup", name, *options], env=environment)
-    run_quietly(["ninja", "-C", name])
+        run_quietly(["meson", "setup", b.name, *options], env=environment)
+    run_quietly(["ninja", "-C", b.name])
 
 
-def print_skips(name):
+def print_skips(logs):
     """What was skipped and why, which Meson's report leaves out."""
-    with open(ROOT / name / "meson-logs" / "testlog.json") as log:
+    with open(logs / "testlog.json") as log:
         for test in map(json.loads, log):
             for what, why in re.findall(r"^ok \d+ -? ?(.*?) *# SKIP *(.*)$", test.get("stdout", ""), re.M):
                 print(f"skipped: {test['name']}: {what}: {why}")
 
 
-def run_suite(name, factor):
-    """Returns (passed, failed, skipped)."""
+def sanitizer_environment(logs):
+    """Sanitizers report into files: a test may not see what a child of its program says."""
     environment = dict(os.environ)
-    environment.setdefault("ASAN_OPTIONS", "detect_leaks=1:allocator_may_return_null=1")
-    environment.setdefault("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1")
+    for name, options in (("ASAN", "detect_leaks=1:allocator_may_return_null=1"),
+                          ("UBSAN", "halt_on_error=1:print_stacktrace=1"),
+                          ("TSAN", "halt_on_error=1:second_deadlock_stack=1")):
+        environment.setdefault(f"{name}_OPTIONS", f"{options}:log_path={logs / 'sanitizer'}")
+    return environment
+
+
+def print_sanitizer_reports(logs):
+    """Returns how many there are."""
+    found = 0
+    for path in sorted(logs.glob("sanitizer.*")):
+        text = path.read_text(errors="replace")
+        if re.search(r"ERROR: |WARNING: ThreadSanitizer|runtime error: ", text):
+            print(f"{path.name}:\n{text}")
+            found += 1
+    return found
+
+
+def run_suites(b):
+    """Returns [passed, failed, skipped]."""
+    logs = ROOT / b.name / "meson-logs"
+    for old in logs.glob("sanitizer.*"):
+        old.unlink()
     done = subprocess.run(
-        ["meson", "test", "-C", name, "--no-rebuild", "--print-errorlogs", "-t", str(factor)],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        ["meson", "test", "-C", b.name, "--no-rebuild", "--print-errorlogs", "-t", str(b.slowness), *b.selection],
+        cwd=ROOT, env=sanitizer_environment(logs), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace")
     passed = failed = skipped = 0
-    report = ROOT / name / "meson-logs" / "testlog.junit.xml"
-    for suite in ET.parse(report).getroot().iter("testsuite"):
+    for suite in ET.parse(logs / "testlog.junit.xml").getroot().iter("testsuite"):
         for case in suite.iter("testcase"):
             if case.find("failure") is not None or case.find("error") is not None:
                 failed += 1
@@ -87,24 +120,25 @@ def run_suite(name, factor):
                 skipped += 1
             else:
                 passed += 1
-    print_skips(name)
+    print_skips(logs)
+    failed += print_sanitizer_reports(logs)
     if done.returncode:
         print(done.stdout)
         failed = max(failed, 1)
     elif passed == 0:
-        sys.exit(f"{name}: no test ran")
-    return passed, failed, skipped
+        sys.exit(f"{b.name}: no test ran")
+    return [passed, failed, skipped]
 
 
 def main():
     total = [0, 0, 0]
     clients = f"-Dclients_python={clients_python()}"
-    for name, compiler, options, factor in BUILDS:
+    for b in BUILDS:
         started = time.monotonic()
-        build(name, compiler, [*options, clients])
+        build(b, [*b.options, clients])
         built = time.monotonic()
-        counts = run_suite(name, factor)
-        print(f"{name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped "
+        counts = run_suites(b)
+        print(f"{b.name}: {counts[0]} passed, {counts[1]} failed, {counts[2]} skipped "
               f"(built in {built - started:.0f} s, tested in {time.monotonic() - built:.0f} s)",
               flush=True)
         total = [a + b for a, b in zip(total, counts)]
