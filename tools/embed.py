@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Files as C arrays: embed.py OUTPUT.c FILE... (src/api/core_impl.h: struct asset)."""
+"""Files as C arrays: embed.py OUTPUT.c ROOT FILE... (src/api/core_impl.h: struct asset). A file's
+path on the server is its path below ROOT."""
 import hashlib
 import sys
 from pathlib import Path
@@ -20,14 +21,15 @@ def array(index, data):
 
 
 def main():
-    output, *names = sys.argv[1:]
+    output, root, *names = sys.argv[1:]
+    root = Path(root).resolve()
     text = ["/* Made by tools/embed.py. */\n", '#include "api/core_impl.h"\n\n']
     entries = []
     for index, path in enumerate(map(Path, names)):
         data = path.read_bytes()
         etag = hashlib.sha256(data).hexdigest()[:32]
         text.append(array(index, data))
-        entries.append(f'    {{"/{path.name}", "{MEDIA_TYPES[path.suffix]}", bytes_{index}, '
+        entries.append(f'    {{"/{path.resolve().relative_to(root)}", "{MEDIA_TYPES[path.suffix]}", bytes_{index}, '
                        f'{len(data)}, "\\"{etag}\\""}},\n')
     text += ["const struct asset assets[] = {\n", *entries, "};\n",
              f"const size_t n_assets = {len(entries)};\n"]

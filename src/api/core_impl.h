@@ -115,7 +115,7 @@ struct asset {
     size_t len;
     const char *etag; /* with its quotes */
 };
-extern const struct asset assets[]; /* paths are "/index.html", … */
+extern const struct asset assets[]; /* paths are "/playground/index.html", … */
 extern const size_t n_assets;
 
 #endif

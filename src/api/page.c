@@ -8,9 +8,9 @@
 static const struct asset *asset_at(const char *path)
 {
     if (strcmp(path, "/") == 0)
-        path = "/index.html";
+        path = "/playground/index.html";
     if (strcmp(path, "/favicon.ico") == 0)
-        path = "/icon.svg";
+        path = "/playground/icon.svg";
     for (size_t i = 0; i < n_assets; i++)
         if (strcmp(assets[i].path, path) == 0)
             return &assets[i];
@@ -19,7 +19,7 @@ static const struct asset *asset_at(const char *path)
 
 void page_handle(struct request *q)
 {
-    const struct asset *asset = asset_at(q->route->pattern);
+    const struct asset *asset = asset_at(http_path(q->http));
     const char *known = http_header(q->http, "If-None-Match");
     if (!asset) {
         reply_failure(q, FAIL_NO_ROUTE, NULL);

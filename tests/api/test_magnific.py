@@ -757,9 +757,13 @@ class Seen(Case):
             self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
 
     def test_the_page(self):
-        types = {"/": "text/html", "/style.css": "text/css", "/app.js": "text/javascript",
-                 "/icon.svg": "image/svg+xml", "/favicon.ico": "image/svg+xml"}
-        for path, media_type in types.items():
+        types = {"/": "text/html", "html": "text/html", "css": "text/css", "js": "text/javascript",
+                 "svg": "image/svg+xml", "ico": "image/svg+xml"}
+        page = self.server.call("GET", "/", key="").body.decode()
+        linked = re.findall(r'(?:href|src)="(/(?!openapi)[^"]+)"', page)
+        self.assertIn("/playground/main.js", linked)
+        for path in {*linked, "/", "/favicon.ico"}:
+            media_type = types[path.rpartition(".")[2]]
             answer = self.server.call("GET", path, key="")
             self.assertEqual(answer.status, 200)
             self.assertTrue(answer.headers["Content-Type"].startswith(media_type))
@@ -770,6 +774,7 @@ class Seen(Case):
             again = self.server.call("GET", path, key="",
                                      headers={"If-None-Match": answer.headers["ETag"]})
             self.assertEqual((again.status, again.body), (304, b""))
+        self.assertEqual(self.server.call("GET", "/playground/nothing.js", key="").status, 404)
 
     def test_every_answer_is_guarded(self):
         for method, path in (("GET", "/"), ("GET", PRO), ("GET", "/nothing"), ("PUT", PRO)):
