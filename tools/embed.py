@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Files as C arrays: embed.py OUTPUT.c ROOT FILE... (src/api/core_impl.h: struct asset). A file's
-path on the server is its path below ROOT."""
+"""Files as C arrays: embed.py OUTPUT.c FILE... (src/api/core_impl.h: struct asset).
+
+Links to "/playground/NAME" in HTML become "/playground/VERSION/NAME", so that browsers may keep what they have."""
 import hashlib
 import sys
 from pathlib import Path
@@ -20,19 +21,25 @@ def array(index, data):
     return f"static const unsigned char bytes_{index}[] = {{\n" + ",\n".join(rows) + "\n};\n"
 
 
+def digest(data):
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
 def main():
-    output, root, *names = sys.argv[1:]
-    root = Path(root).resolve()
+    output, *names = sys.argv[1:]
+    files = {Path(name).name: Path(name).read_bytes() for name in names}
+    version = digest(b"".join(name.encode() + data for name, data in sorted(files.items())))[:12]
     text = ["/* Made by tools/embed.py. */\n", '#include "api/core_impl.h"\n\n']
     entries = []
-    for index, path in enumerate(map(Path, names)):
-        data = path.read_bytes()
-        etag = hashlib.sha256(data).hexdigest()[:32]
+    for index, (name, data) in enumerate(files.items()):
+        kind = Path(name).suffix
+        if kind == ".html":
+            data = data.replace(b'"/playground/', f'"/playground/{version}/'.encode())
         text.append(array(index, data))
-        entries.append(f'    {{"/{path.resolve().relative_to(root)}", "{MEDIA_TYPES[path.suffix]}", bytes_{index}, '
-                       f'{len(data)}, "\\"{etag}\\""}},\n')
+        entries.append(f'    {{"{name}", "{MEDIA_TYPES[kind]}", bytes_{index}, {len(data)}, "\\"{digest(data)}\\""}},\n')
     text += ["const struct asset assets[] = {\n", *entries, "};\n",
-             f"const size_t n_assets = {len(entries)};\n"]
+             f"const size_t n_assets = {len(entries)};\n",
+             f'const char assets_version[] = "{version}";\n']
     Path(output).write_text("".join(text))
 
 

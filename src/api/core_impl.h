@@ -109,13 +109,14 @@ json_t *magnific_webhook(struct api *a, const struct task *t, enum task_state st
 
 /* ---- the playground's files, made by tools/embed.py ---- */
 struct asset {
-    const char *path;
+    const char *name;
     const char *media_type;
     const unsigned char *bytes;
     size_t len;
     const char *etag; /* with its quotes */
 };
-extern const struct asset assets[]; /* paths are "/playground/index.html", … */
+extern const struct asset assets[];
 extern const size_t n_assets;
+extern const char assets_version[]; /* of them all; in the paths that index.html links */
 
 #endif

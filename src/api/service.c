@@ -16,7 +16,7 @@ const struct dialect dialect_service = {
 static const struct route items[] = {
     {"GET", "/", &dialect_service, ROUTE_PAGE, page_handle, NULL},
     {"GET", "/favicon.ico", &dialect_service, ROUTE_PAGE, page_handle, NULL},
-    {"GET", "/playground/{file}", &dialect_service, ROUTE_PAGE, page_handle, NULL},
+    {"GET", "/playground/{version}/{file}", &dialect_service, ROUTE_PAGE, page_handle, NULL},
     {"GET", "/v1/files/{name}", &dialect_service, 0, files_handle, NULL},
     {"GET", "/v1/tasks/{task-id}/events", &dialect_service, ROUTE_KEY, events_handle, NULL},
     {"GET", "/v1/tasks/{task-id}/preview", &dialect_service, ROUTE_KEY, preview_handle, NULL},

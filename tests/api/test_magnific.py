@@ -761,7 +761,7 @@ class Seen(Case):
                  "svg": "image/svg+xml", "ico": "image/svg+xml"}
         page = self.server.call("GET", "/", key="").body.decode()
         linked = re.findall(r'(?:href|src)="(/(?!openapi)[^"]+)"', page)
-        self.assertIn("/playground/main.js", linked)
+        self.assertRegex(" ".join(linked), "/playground/[0-9a-f]{12}/main.js ")
         for path in {*linked, "/", "/favicon.ico"}:
             media_type = types[path.rpartition(".")[2]]
             answer = self.server.call("GET", path, key="")
@@ -771,10 +771,15 @@ class Seen(Case):
             self.assertIn("default-src 'none'; script-src 'self'; style-src 'self'", policy)
             self.assertIn("frame-ancestors 'none'", policy)
             self.assertNotIn("unsafe", policy)
+            self.assertEqual("immutable" in answer.headers["Cache-Control"],
+                             path.startswith("/playground/"))
             again = self.server.call("GET", path, key="",
                                      headers={"If-None-Match": answer.headers["ETag"]})
             self.assertEqual((again.status, again.body), (304, b""))
-        self.assertEqual(self.server.call("GET", "/playground/nothing.js", key="").status, 404)
+        old = self.server.call("GET", "/playground/000000000000/main.js", key="")
+        self.assertEqual((old.status, old.headers["Cache-Control"]), (200, "no-cache"))
+        for path in ("/playground/000000000000/nothing.js", "/playground/main.js"):
+            self.assertEqual(self.server.call("GET", path, key="").status, 404)
 
     def test_every_answer_is_guarded(self):
         for method, path in (("GET", "/"), ("GET", PRO), ("GET", "/nothing"), ("PUT", PRO)):
