@@ -5,6 +5,7 @@ import { $, copyText, say, scrollTo, tell } from "./page.js";
 import { forgetPiece, hide } from "./pieces.js";
 import { addReference } from "./references.js";
 import { cancel, draw, parametersOf, pictureField } from "./sending.js";
+import { setSize } from "./sizes.js";
 import { openViewer } from "./viewer.js";
 import { neighbourOf, rearrange, revealNewest } from "./wall.js";
 import { fileNameOf } from "./wording.js";
@@ -28,6 +29,7 @@ function redraw({ prompt, width, height, enhance, pictures }, seed) {
 async function edit(piece) {
   try {
     await addReference(await getPicture(piece.url), fileNameOf(piece), { first: true });
+    if (piece.width) setSize(piece.width, piece.height);
     $("prompt").focus();
     $("prompt").select();
     scrollTo($("desk"), "nearest");

@@ -3,7 +3,7 @@
 import { clearFaults, showFaults } from "./faults.js";
 import { key } from "./key.js";
 import { askForKey } from "./key-dialog.js";
-import { $, dialogIsOpen, say } from "./page.js";
+import { $, dialogIsOpen, say, tell } from "./page.js";
 import { forgetPiece, pieces } from "./pieces.js";
 import { references } from "./references.js";
 import { draw } from "./sending.js";
@@ -104,8 +104,8 @@ function takeExample(text) {
   $("prompt").value = text;
   clearFaults();
   remember();
-  $("draw").focus();
-  say(`The prompt is: ${text}. Press Draw.`);
+  $("draw").focus({ focusVisible: true });
+  tell(`The prompt is: ${text}. Press Draw.`);
 }
 
 /* ---- from visit to visit ---- */

@@ -158,6 +158,7 @@ class Nano(Browsing, ClientTest):
         expect(page.get_by_role("heading", name="What shall we draw?")).to_be_visible()
         page.get_by_role("button", name="a red apple on a blue background").click()
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red apple on a blue background")
+        expect(page.locator("#passing")).to_contain_text("Press Draw")
         page.keyboard.press("Control+Enter")
         piece = self.wait_until_drawn(page.locator(".piece").first)
         picture = piece.get_by_role("img", name="a red apple on a blue background")
@@ -370,12 +371,15 @@ class Stub(Browsing, ClientTest):
 
     def test_edit_this_and_again_after_a_reload(self):
         page = self.open(self.server)
-        piece = self.wait_until_drawn(self.draw(page, "a cat"))
+        piece = self.wait_until_drawn(self.draw(page, "a cat", size=(320, 256)))
         name = f"easel-{self.seed_of(piece)}.png"
+        self.set_size(page, 256, 512)
         piece.get_by_role("button", name="Edit this").click()
         expect(page.get_by_role("button", name=f"Picture 1: {name}", exact=True)).to_be_visible()
         expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
-        self.wait_until_drawn(self.draw(page, "on the moon"))
+        expect(page.get_by_label("Width", exact=True)).to_have_value("320")
+        expect(page.get_by_label("Height", exact=True)).to_have_value("256")
+        self.wait_until_drawn(self.draw(page, "on the moon", size=None))
         page.reload()
         with page.expect_request(lambda r: r.method == "POST") as sent:
             page.locator(".piece").filter(has_text="on the moon").get_by_role("button", name="Again").click()
