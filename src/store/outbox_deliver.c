@@ -71,6 +71,27 @@ enum err store_outbox_claim(struct store *st, size_t limit, int64_t lease_ms,
     return rc;
 }
 
+/* The end of a lease lies after the entry's own time; of what waits for that, it does not. */
+static enum err outbox_release(struct store *st, struct db *db, void *arg, struct errmsg *em)
+{
+    size_t *n = arg;
+    enum err rc = db_run(db,
+                         "UPDATE outbox INDEXED BY outbox_ready SET next_ms = due_ms"
+                         " WHERE phase = 1 AND next_ms > ?1 AND next_ms > due_ms",
+                         SQL_ARGS(sql_int(store_now_ms(st))), em);
+    *n = (size_t)db_changes(db);
+    return rc;
+}
+
+enum err store_outbox_release(struct store *st, size_t *n, struct errmsg *em)
+{
+    size_t n_released = 0;
+    enum err rc = store_write(st, outbox_release, &n_released, em);
+    if (!rc)
+        *n = n_released;
+    return rc;
+}
+
 struct outcome {
     int64_t id;
     int status;

@@ -216,6 +216,9 @@ NODISCARD enum err store_outbox_delivered(struct store *st, int64_t id, int stat
 /* due_ms: the next try; dead: no more. */
 NODISCARD enum err store_outbox_failed(struct store *st, int64_t id, int status, const char *error,
                                        int64_t due_ms, bool dead, struct errmsg *em);
+/* End all leases at once: what is not recorded as delivered is due again. For the one process that
+ * delivers, when it begins and when it ends: nobody else may be at it. *n: how many. */
+NODISCARD enum err store_outbox_release(struct store *st, size_t *n, struct errmsg *em);
 /* When the next entry is due; INT64_MAX: none. */
 NODISCARD enum err store_outbox_next_due(struct store *st, int64_t *due_ms, struct errmsg *em);
 /* For the operator; only_dead, newest first. */

@@ -5,9 +5,9 @@
  *        ^                            │ lease too short                                 │
  *        └────────────────────────────┴──────────── delivered, or due again, or dead ───┘
  *
- * The last step is the recorder's. Whatever is lost between two boxes (a crash, a full store) comes
- * back when its lease has run out. Order per task is the store's: it gives a task's next entry only
- * after the one before. */
+ * The last step is the recorder's. Whatever is lost between two boxes comes back: after a crash
+ * or a stop with the next start, which ends all leases, else when its lease has run out. Order per
+ * task is the store's: it gives a task's next entry only after the one before. */
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -373,7 +373,17 @@ static int wait_ms(const struct webhooks *w)
 
 /* ---- the thread ---- */
 
-/* What is under way may end; the rest is left to its lease. */
+/* Nobody is at any entry: of a store one process delivers, and here it begins or has ended. */
+static void end_leases(struct webhooks *w)
+{
+    struct errmsg em;
+    size_t n = 0;
+    enum err rc = store_outbox_release(w->o.store, &n, &em);
+    if (rc)
+        log_line(w, "warning", "webhooks that were under way wait for their leases: %s", em.text);
+}
+
+/* What is under way may end; the rest is for the next start. */
 static void wind_up(struct webhooks *w)
 {
     double end_s = clock_now_s() + atomic_load(&w->grace_ms) / 1000.0, left_s;
@@ -387,12 +397,14 @@ static void wind_up(struct webhooks *w)
     }
     recorder_free(w->recorder, clock_now_s() + RECORDING_GRACE_S);
     w->recorder = NULL;
+    end_leases(w);
 }
 
 static void *deliver(void *arg)
 {
     struct webhooks *w = arg;
     pthread_setname_np(pthread_self(), "webhooks");
+    end_leases(w);
     while (!atomic_load(&w->stopping)) {
         look_for_work(w);
         start_what_may(w);

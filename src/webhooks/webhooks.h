@@ -33,14 +33,15 @@ struct webhooks_options {
     const unsigned *backoff_s;
     size_t n_backoff;
 };
-/* Starts the threads that deliver until webhooks_stop. The options are copied. ERR_USAGE: the
- * secret is missing or malformed. */
+/* Starts the threads that deliver until webhooks_stop, beginning with what a crash cut off. Of a
+ * store's processes one at most may do so. The options are copied. ERR_USAGE: the secret is missing
+ * or malformed. */
 NODISCARD enum err webhooks_start(const struct webhooks_options *o, struct webhooks **out,
                                   struct errmsg *em);
 /* Something was committed: look now, not at the next tick (0.1 s). Any thread. */
 void webhooks_wake(struct webhooks *w);
-/* Deliveries under way get grace_ms; the rest stays in the outbox, leased to nobody or for
- * timeout_ms and half a minute. Frees w; NULL is fine. */
+/* Deliveries under way get grace_ms; the rest stays in the outbox, leased to nobody. Frees w; NULL
+ * is fine. */
 void webhooks_stop(struct webhooks *w, unsigned grace_ms);
 
 /* May a webhook go to this URL? An absolute http or https URL of at most 2048 characters without

@@ -112,6 +112,40 @@ static void test_in_order_per_task(void **state)
     fixture_free(f);
 }
 
+/* Who delivered is gone: all that was leased is due, but not what waits for its next try. */
+static void test_release(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture *f = fixture_new(0);
+    struct batch *b = calloc(1, sizeof *b);
+    assert_non_null(b);
+    char ids[3][TASK_ID_CHARS + 1];
+    size_t n;
+    for (size_t i = 0; i < 3; i++)
+        create_hooked(f, ids[i]);
+    f->now_ms += 1000;
+    claim_entries(f, 2, b);
+    assert_int_equal(b->n, 2);
+    int64_t waits = b->e[0].id, leased = b->e[1].id;
+    assert_ok(store_outbox_failed(f->st, waits, 500, "HTTP 500", f->now_ms + 9000, false, &em));
+    assert_ok(store_outbox_release(f->st, &n, &em));
+    assert_int_equal(n, 1);
+    claim_entries(f, 10, b);
+    assert_int_equal(b->n, 2); /* the leased one, and the one that nobody had */
+    assert_true(b->e[0].id == leased || b->e[1].id == leased);
+    assert_int_equal(next_due(f), f->now_ms + 9000);
+    assert_ok(store_outbox_release(f->st, &n, &em));
+    assert_int_equal(n, 2);
+    assert_ok(store_outbox_release(f->st, &n, &em));
+    assert_int_equal(n, 0);
+    f->now_ms += 9000;
+    claim_entries(f, 10, b);
+    assert_int_equal(b->n, 3);
+    free(b);
+    fixture_free(f);
+}
+
 static void test_retries_death_and_redelivery(void **state)
 {
     (void)state;
@@ -215,6 +249,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_in_order_per_task),
+        cmocka_unit_test(test_release),
         cmocka_unit_test(test_retries_death_and_redelivery),
         cmocka_unit_test(test_many_tasks),
     };
