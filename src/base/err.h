@@ -24,6 +24,7 @@ enum err {
     ERR_EMPTY,       /* nothing to do */
     ERR_CONFLICT,    /* the same key with another content, or a state that forbids it */
     ERR_BUSY,        /* a bound is reached, or a lock is held: later again */
+    ERR_FULL,        /* the disk takes no more: later again, when there is room */
     ERR_NOCREDITS,   /* the key's credits are used up */
     ERR_DENIED,      /* a policy forbids it */
 };

@@ -154,6 +154,12 @@ enum err file_write_atomic(const char *path, const void *bytes, size_t len, stru
     return rc;
 }
 
+enum err file_write_err(int os_error)
+{
+    bool full = os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG;
+    return full ? ERR_FULL : ERR_IO;
+}
+
 bool file_exists(const char *path)
 {
     struct stat st;

@@ -31,6 +31,10 @@ void file_map_release_pages(const struct file_map *map);
 NODISCARD enum err file_write_atomic(const char *path, const void *bytes, size_t len,
                                      struct errmsg *em);
 
+/* What it means that a file could not be written, by errno: ERR_FULL where the disk, a quota or a
+ * limit on files' sizes is used up, else ERR_IO. */
+enum err file_write_err(int os_error);
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 
