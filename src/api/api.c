@@ -252,7 +252,7 @@ static void on_log(void *app, const struct http_request *r, int status, uint64_t
 
 const struct http_handler *api_handler(void)
 {
-    static const struct http_handler handler = {on_head, on_request, on_end, on_log};
+    static const struct http_handler handler = {on_head, on_request, on_end, on_log, NULL};
     return &handler;
 }
 

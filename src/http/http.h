@@ -49,6 +49,8 @@ struct http_handler {
      * as is known. */
     void (*on_log)(void *app, const struct http_request *r, int status, uint64_t bytes_sent,
                    double seconds);
+    /* The disk has no room for the body: answers, as on_head may. NULL: 507. */
+    void (*on_full)(void *app, struct http_request *r);
 };
 
 struct http_options {

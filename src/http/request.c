@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of a request: what libmicrohttpd calls, what the application is called for, and
  * waiting. */
-#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "http/http_impl.h"
 
 #define BODY_LIMIT_DEFAULT ((size_t)64 << 10)
@@ -235,7 +235,11 @@ static enum MHD_Result step_head(struct http_request *r, struct MHD_Connection *
 
 static void refuse_body(struct http_request *r, enum err rc, int os_error)
 {
-    if (rc == ERR_IO && (os_error == ENOSPC || os_error == EDQUOT || os_error == EFBIG))
+    const struct http_server *s = r->server;
+    bool full = rc == ERR_IO && file_write_err(os_error) == ERR_FULL;
+    if (full && s->handler.on_full)
+        s->handler.on_full(s->app, r);
+    else if (full)
         http_refuse(r, 507, "The disk is full: the body of the request has no room. Try later.");
     else
         http_refuse(r, 503, "There is no room for the body of the request now. Try later.");

@@ -308,7 +308,7 @@ static void option(struct http_options *o, const char *arg)
 int main(int argc, char **argv)
 {
     struct http_options o = {.listen = "127.0.0.1:0"};
-    const struct http_handler handler = {on_head, on_request, on_end, on_log};
+    const struct http_handler handler = {on_head, on_request, on_end, on_log, NULL};
     struct http_server *server = NULL;
     struct errmsg em;
     pthread_t thread;
