@@ -218,6 +218,12 @@ static void on_request(void *app, struct http_request *r)
     q->route->handle(q);
 }
 
+static void on_full(void *app, struct http_request *r)
+{
+    (void)app;
+    reply_failure(*http_state(r), FAIL_FULL, "there is no room for the request's body");
+}
+
 static void on_end(void *app, struct http_request *r)
 {
     (void)app;
@@ -252,7 +258,7 @@ static void on_log(void *app, const struct http_request *r, int status, uint64_t
 
 const struct http_handler *api_handler(void)
 {
-    static const struct http_handler handler = {on_head, on_request, on_end, on_log, NULL};
+    static const struct http_handler handler = {on_head, on_request, on_end, on_log, on_full};
     return &handler;
 }
 

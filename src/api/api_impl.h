@@ -60,6 +60,7 @@ enum failure {
     FAIL_MEDIA_TYPE,
     FAIL_RATE,
     FAIL_BUSY, /* a queue is full, the store is locked, the server stops */
+    FAIL_FULL, /* the disk takes no more */
     FAIL_INTERNAL,
     FAIL_DENIED,    /* a URL's signature is wrong */
     FAIL_GONE,      /* a URL has expired */
@@ -156,8 +157,9 @@ struct request {
 /* ---- replies ---- */
 /* 200 and JSON; takes the reference; NULL answers FAIL_INTERNAL (out of memory). */
 void reply_ok(struct request *q, json_t *take);
-/* The dialect's failure. fmt NULL: the kind's usual sentence. Sets Retry-After for FAIL_BUSY
- * unless the caller has; logs FAIL_INTERNAL, whose message the client does not get to see. */
+/* The dialect's failure. fmt NULL: the kind's usual sentence. Sets Retry-After for FAIL_BUSY and
+ * FAIL_FULL; logs FAIL_FULL (now and then) and FAIL_INTERNAL, whose messages the client does not
+ * get to see. */
 void reply_failure(struct request *q, enum failure kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* What the store and its neighbours return, as a failure. */
 void reply_err(struct request *q, enum err rc, const struct errmsg *em);
@@ -167,6 +169,8 @@ int failure_status(const struct dialect *d, enum failure kind);
 const char *failure_message(enum failure kind);
 /* The kind that an error of the store and its neighbours is. */
 enum failure failure_of_err(enum err rc);
+/* Is its message for the log alone? */
+bool failure_is_inner(enum failure kind);
 /* A JSON text as all answers are written: compact, members in order, numbers short. Owned
  * (free), NULL without memory. */
 char *json_text(const json_t *value);
@@ -302,8 +306,9 @@ struct api {
     pthread_mutex_t watch_lock;
     struct request *watching;
     pthread_mutex_t ready_lock; /* for the two below */
-    double store_tried_s;
-    bool store_ready;
+    double tried_s;
+    const char *unready; /* what was wrong then; NULL: nothing */
+    _Atomic double full_told_s;
 };
 int64_t unix_ms(void);
 void api_log(struct api *a, const char *level, const char *fmt, ...) PRINTF_LIKE(3, 4);

@@ -25,6 +25,7 @@ static const struct {
     [FAIL_MEDIA_TYPE] = {"invalid_request_error", "unsupported_media_type", false},
     [FAIL_RATE] = {"requests", "rate_limit_exceeded", false},
     [FAIL_BUSY] = {"server_error", "server_busy", false},
+    [FAIL_FULL] = {"server_error", "disk_full", false},
     [FAIL_INTERNAL] = {"server_error", "server_error", false},
 };
 

@@ -7,6 +7,9 @@
 #include <time.h>
 
 #include "api/core_impl.h"
+#include "base/clock.h"
+
+#define FULL_TOLD_EVERY_S 10
 
 static const struct {
     int status;
@@ -25,6 +28,8 @@ static const struct {
     [FAIL_MEDIA_TYPE] = {415, "The body must be JSON: send Content-Type: application/json."},
     [FAIL_RATE] = {429, "Too many requests. Retry-After says in how many seconds to try again."},
     [FAIL_BUSY] = {503, "The server is busy. Retry-After says in how many seconds to try again."},
+    [FAIL_FULL] = {503, "The server's disk is full, so nothing can be stored now. Retry-After says "
+                        "in how many seconds to try again; the operator has to free some space."},
     [FAIL_INTERNAL] = {500, "Something went wrong in the server. Try again; if it stays, tell the "
                             "operator the X-Request-Id of this answer."},
     [FAIL_DENIED] = {403, "The signature of this URL is wrong. Ask for the task again."},
@@ -91,8 +96,8 @@ void reply_ok(struct request *q, json_t *take)
 
 static void add_failure_headers(struct request *q, enum failure kind)
 {
-    if (kind == FAIL_BUSY)
-        http_add_header(q->http, "Retry-After", "5");
+    if (kind == FAIL_BUSY || kind == FAIL_FULL)
+        http_add_header(q->http, "Retry-After", kind == FAIL_FULL ? "30" : "5");
     if (kind != FAIL_NO_KEY && kind != FAIL_BAD_KEY)
         return;
     char value[80];
@@ -114,6 +119,18 @@ const char *failure_message(enum failure kind)
     return failures[kind].message;
 }
 
+/* A full disk fails every request: it is told now and then. */
+static void log_failure(struct request *q, enum failure kind, const char *message)
+{
+    struct api *a = q->api;
+    double now_s = clock_now_s();
+    if (kind == FAIL_FULL && now_s - atomic_load(&a->full_told_s) < FULL_TOLD_EVERY_S)
+        return;
+    if (kind == FAIL_FULL)
+        atomic_store(&a->full_told_s, now_s);
+    api_log(a, "error", "request %s: %s", http_request_id(q->http), message);
+}
+
 void reply_failure(struct request *q, enum failure kind, const char *fmt, ...)
 {
     char message[600];
@@ -125,8 +142,8 @@ void reply_failure(struct request *q, enum failure kind, const char *fmt, ...)
     } else {
         snprintf(message, sizeof message, "%s", failures[kind].message);
     }
-    if (kind == FAIL_INTERNAL) {
-        api_log(q->api, "error", "request %s: %s", http_request_id(q->http), message);
+    if (failure_is_inner(kind)) {
+        log_failure(q, kind, message);
         snprintf(message, sizeof message, "%s", failures[kind].message);
     }
     if (q->faults.n > 1)
@@ -146,6 +163,8 @@ enum failure failure_of_err(enum err rc)
         return FAIL_CONFLICT;
     case ERR_BUSY:
         return FAIL_BUSY;
+    case ERR_FULL:
+        return FAIL_FULL;
     case ERR_NOCREDITS:
         return FAIL_CREDITS;
     default:
@@ -153,10 +172,15 @@ enum failure failure_of_err(enum err rc)
     }
 }
 
+bool failure_is_inner(enum failure kind)
+{
+    return kind == FAIL_INTERNAL || kind == FAIL_FULL;
+}
+
 void reply_err(struct request *q, enum err rc, const struct errmsg *em)
 {
     enum failure kind = failure_of_err(rc);
-    if (kind == FAIL_INTERNAL)
+    if (failure_is_inner(kind))
         reply_failure(q, kind, "%s", em->text);
     else
         reply_failure(q, kind, NULL);

@@ -28,7 +28,7 @@ struct submit_job {
     atomic_bool abandoned; /* the client left */
     bool was_read, failed;
     enum failure kind;
-    struct errmsg em; /* with FAIL_BODY and FAIL_INTERNAL */
+    struct errmsg em; /* with FAIL_BODY and inner failures */
     /* blobs of each task's references, until the task owns them */
     char blobs[API_TASKS_MAX][LIMIT_REFERENCES_MAX][BLOB_NAME_CHARS + 1];
 };
@@ -322,7 +322,7 @@ static void answer(struct submit_job *j)
     struct request *q = j->q;
     if (!j->failed)
         j->ops->answer(q, q->submission);
-    else if (j->kind == FAIL_BODY || j->kind == FAIL_INTERNAL)
+    else if (j->kind == FAIL_BODY || failure_is_inner(j->kind))
         reply_failure(q, j->kind, "%s", j->em.text);
     else
         reply_failure(q, j->kind, NULL);

@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/size.h"
 #include "blobs/blobs.h"
 #include "blobs/blobs_impl.h"
 #include "crypto/crypto.h"
@@ -18,7 +19,7 @@ _Static_assert(BLOB_NAME_CHARS >= BLOB_DIGITS + sizeof ".webp" - 1, "room for ev
 struct blob_writer {
     struct blobs *blobs;
     int fd;
-    bool failed; /* it lacks bytes: it must never get a name */
+    enum err failed; /* it lacks bytes: it must never get a name */
     char name[BLOB_NAME_CHARS + 1];
     char temporary[BLOB_DIGITS + 1];
 };
@@ -69,8 +70,8 @@ enum err blob_writer_append(struct blob_writer *w, const void *bytes, size_t len
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            w->failed = true;
-            return blobs_failed(w->blobs, "write to", em);
+            w->failed = blobs_failed(w->blobs, "write to", em);
+            return w->failed;
         }
         p += n;
         len -= (size_t)n;
@@ -100,7 +101,7 @@ enum err blob_writer_commit(struct blob_writer *w, char name[BLOB_NAME_CHARS + 1
 {
     enum err rc = ERR_OK;
     if (w->failed)
-        rc = err_set(em, ERR_IO, "the blob is incomplete: writing it failed before");
+        rc = err_set(em, w->failed, "the blob is incomplete: writing it failed before");
     else if (fsync(w->fd))
         rc = blobs_failed(w->blobs, "write to", em);
     if (!rc)
@@ -120,4 +121,18 @@ void blob_writer_abort(struct blob_writer *w)
         close(w->fd);
     }
     free(w);
+}
+
+enum err blobs_probe(struct blobs *b, size_t size_bytes, struct errmsg *em)
+{
+    static const char zeros[64 << 10];
+    struct blob_writer *w = NULL;
+    enum err rc = blob_writer_new(b, "bin", &w, em);
+    for (size_t left = size_bytes; !rc && left;) {
+        size_t n = min_size(left, sizeof zeros);
+        rc = blob_writer_append(w, zeros, n, em);
+        left -= n;
+    }
+    blob_writer_abort(w);
+    return rc;
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "blobs/blobs_impl.h"
 
 #define FOLDER_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
@@ -52,7 +53,7 @@ const char *blob_media_type(const char *name)
     return type ? type : "application/octet-stream";
 }
 
-void blobs_write_failure(const struct blobs *b, const char *doing, struct errmsg *em)
+enum err blobs_failed(const struct blobs *b, const char *doing, struct errmsg *em)
 {
     int reason = errno;
     if (reason == ENOSPC)
@@ -67,6 +68,7 @@ void blobs_write_failure(const struct blobs *b, const char *doing, struct errmsg
                   doing, b->dir);
     else
         err_write(em, "cannot %s %s: %s", doing, b->dir, strerror(reason));
+    return file_write_err(reason);
 }
 
 /* Make the folder if it is missing, and durably: its parent is synced, too. */

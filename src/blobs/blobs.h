@@ -2,7 +2,7 @@
 /* Where pictures lie: a folder, one file for each, behind names that cannot be guessed
  * (32 hexadecimal digits and an extension). A blob appears whole or not at all: it is written
  * to a temporary name, fsynced, renamed, and its folder fsynced. Thread-safe; several
- * processes may use one folder. */
+ * processes may use one folder. What writes may return ERR_FULL: no room on the disk. */
 #ifndef EASEL_BLOBS_BLOBS_H
 #define EASEL_BLOBS_BLOBS_H
 
@@ -31,14 +31,15 @@ NODISCARD enum err blob_writer_new(struct blobs *b, const char *extension, struc
                                    struct errmsg *em);
 NODISCARD enum err blob_writer_append(struct blob_writer *w, const void *bytes, size_t len,
                                       struct errmsg *em);
-/* Durable under its name from now on. Ends the writer, whatever it returns. ERR_IO says when the
- * disk is full. */
+/* Durable under its name from now on. Ends the writer, whatever it returns. */
 NODISCARD enum err blob_writer_commit(struct blob_writer *w, char name[BLOB_NAME_CHARS + 1],
                                       struct errmsg *em);
 void blob_writer_abort(struct blob_writer *w); /* NULL is fine */
 
 NODISCARD enum err blobs_put(struct blobs *b, const char *extension, const void *bytes, size_t len,
                              char name[BLOB_NAME_CHARS + 1], struct errmsg *em);
+/* Is there room for a blob of this size now? It is written, and dropped. */
+NODISCARD enum err blobs_probe(struct blobs *b, size_t size_bytes, struct errmsg *em);
 /* An open file: the caller closes fd. ERR_NOTFOUND, also for invalid names. */
 NODISCARD enum err blobs_get(struct blobs *b, const char *name, int *fd, uint64_t *size_bytes,
                              time_t *modified, struct errmsg *em);

@@ -27,8 +27,7 @@ bool blob_extension_valid(const char *extension);
  * ERR_NOTFOUND: missing. */
 NODISCARD enum err blobs_open_shelf(const struct blobs *b, const char *name, bool make, int *fd,
                                     struct errmsg *em);
-/* ERR_IO with errno's reason; a full disk gets words on what to do. */
-#define blobs_failed(b, doing, em) (blobs_write_failure((b), (doing), (em)), ERR_IO)
-void blobs_write_failure(const struct blobs *b, const char *doing, struct errmsg *em);
+/* ERR_IO with errno's reason; ERR_FULL for a full disk, with words on what to do. */
+NODISCARD enum err blobs_failed(const struct blobs *b, const char *doing, struct errmsg *em);
 
 #endif

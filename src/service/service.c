@@ -137,6 +137,7 @@ static enum err take_signals(struct service *s, struct errmsg *em)
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files' sizes is as a full disk: an error, no death */
     if (pthread_sigmask(SIG_BLOCK, &set, NULL))
         return err_set(em, ERR_IO, "cannot block signals");
     s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -56,6 +56,7 @@ static void catch_signals(void)
     sigaction(SIGHUP, &sa, NULL);
     sigaction(WORKER_HAND_BACK_SIGNAL, &sa, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files' sizes is as a full disk: an error, no death */
 }
 
 /* ---- the line to the supervisor ---- */

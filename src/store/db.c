@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 
 struct db {
     sqlite3 *handle;
@@ -34,7 +35,7 @@ static enum err failed(struct db *db, const char *path, struct errmsg *em)
     int os_error = db ? sqlite3_system_errno(db->handle) : 0;
     const char *why = db ? sqlite3_errmsg(db->handle) : "";
     if (db && is_write_failure(sqlite3_extended_errcode(db->handle)))
-        return err_set(em, ERR_IO,
+        return err_set(em, ERR_FULL,
                        "%s cannot be written: the disk is full, a quota is used up, or the disk "
                        "fails; free some space and try again",
                        path);
@@ -42,7 +43,7 @@ static enum err failed(struct db *db, const char *path, struct errmsg *em)
     case SQLITE_NOMEM:
         return err_set(em, ERR_NOMEM, "%s: out of memory", path);
     case SQLITE_FULL:
-        return err_set(em, ERR_IO, "%s: the disk is full; free some space and try again", path);
+        return err_set(em, ERR_FULL, "%s: the disk is full; free some space and try again", path);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
         return err_set(em, ERR_BUSY,
@@ -60,7 +61,7 @@ static enum err failed(struct db *db, const char *path, struct errmsg *em)
         return err_set(em, ERR_IO, "%s cannot be written (%s); check its owner and its folder's",
                        path, why);
     case SQLITE_CANTOPEN:
-        return err_set(em, ERR_IO, "%s cannot be opened: %s", path,
+        return err_set(em, file_write_err(os_error), "%s cannot be opened: %s", path,
                        os_error ? strerror(os_error) : why);
     default:
         return err_set(em, ERR_IO, "%s: %s%s%s", path, why, os_error ? ": " : "",

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "store/store_impl.h"
 
 #define APPLICATION_ID 0x4541534c /* "EASL" */
@@ -194,14 +195,15 @@ enum err schema_create(const char *path, struct errmsg *em)
     snprintf(tmp, n, "%s.new-XXXXXX", path);
     int fd = mkstemp(tmp); /* mode 0600, which SQLite gives to the files beside it, too */
     if (fd < 0) {
-        enum err rc = err_set(em, ERR_IO, "cannot make %s: %s", path, strerror(errno));
+        enum err rc =
+            err_set(em, file_write_err(errno), "cannot make %s: %s", path, strerror(errno));
         free(tmp);
         return rc;
     }
     close(fd);
     enum err rc = fill(tmp, em);
     if (!rc && link(tmp, path) && errno != EEXIST)
-        rc = err_set(em, ERR_IO, "cannot make %s: %s", path, strerror(errno));
+        rc = err_set(em, file_write_err(errno), "cannot make %s: %s", path, strerror(errno));
     remove_temporary(tmp);
     free(tmp);
     return rc;

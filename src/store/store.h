@@ -8,9 +8,9 @@
  * share the next one. Several processes may open the same store.
  *
  * A change of a task's state, its outbox entry, its credits and its usage are one
- * transaction. All functions are thread-safe. Besides what each says, any may return ERR_IO
- * (disk full, file damaged: the message says which), ERR_BUSY (locked by another program for
- * longer than 10 s) or ERR_NOMEM. Times are Unix milliseconds, from the system's clock unless
+ * transaction. All functions are thread-safe. Besides what each says, any may return ERR_FULL (no
+ * room on the disk; it works again by itself when there is), ERR_IO (file damaged or out of reach:
+ * the message says which), ERR_BUSY (locked by another program for longer than 10 s) or ERR_NOMEM. Times are Unix milliseconds, from the system's clock unless
  * the store was opened with another (tests). Leases go by a clock that takes no notice of the
  * wall clock being set.
  *

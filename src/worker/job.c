@@ -9,6 +9,9 @@
 #define PREVIEW_QUALITY 80
 #define RETRY_MIN_MS 100u
 #define RETRY_MAX_MS 2000u
+/* Shorter than the time between two sweeps of leases: a full disk lets nobody renew a lease, nor
+ * take it away, and when there is room again we want to be the first. */
+#define FULL_MAX_MS 250u
 
 static enum err tell(struct worker *w, struct job *j, const struct task_progress *p, bool *cancel)
 {
@@ -67,12 +70,12 @@ enum err job_insist(struct worker *w, struct job *j, job_deed *deed, struct errm
     unsigned pause_ms = RETRY_MIN_MS;
     enum err rc;
     while (worker_is_passing(rc = deed(w, j, em))) {
-        if (worker_must_stop(w) || clock_now_s() >= end)
+        if (worker_must_stop(w) || (rc != ERR_FULL && clock_now_s() >= end))
             break;
         if (pause_ms == RETRY_MIN_MS)
             worker_log(w, "warning", "task %s: %s; trying again", j->task.id, em->text);
         worker_pause(w, pause_ms);
-        pause_ms = (unsigned)min_size(2 * pause_ms, RETRY_MAX_MS);
+        pause_ms = (unsigned)min_size(2 * pause_ms, rc == ERR_FULL ? FULL_MAX_MS : RETRY_MAX_MS);
         if (keep_lease(w, j))
             return err_set(em, ERR_CONFLICT, "the lease was lost");
     }

@@ -29,8 +29,8 @@ NODISCARD enum err job_report(struct worker *w, struct job *j, bool *cancel);
 
 typedef enum err job_deed(struct worker *w, struct job *j, struct errmsg *em);
 /* Do what must not fail because of a full disk or a locked store: again and again, the lease
- * kept, until it works, the lease is lost (ERR_CONFLICT), patience is at an end or the worker
- * must stop. */
+ * kept, until it works, the lease is lost (ERR_CONFLICT), patience is at an end (of a full disk it
+ * has no end: nothing else could be done meanwhile) or the worker must stop. */
 NODISCARD enum err job_insist(struct worker *w, struct job *j, job_deed *deed, struct errmsg *em);
 
 /* Let the task go, insisting, and log it. */

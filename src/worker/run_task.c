@@ -226,7 +226,7 @@ static void not_begun(struct worker *w, struct job *j, enum err rc, const struct
         worker_log(w, "error", "task %s: %s", j->task.id, why->text);
     if (rc == ERR_CONFLICT)
         job_log_end(w, j, rc, NULL, NULL);
-    else if (rc == ERR_BUSY || (rc == ERR_IO && worker_must_stop(w)))
+    else if (rc == ERR_BUSY || rc == ERR_FULL || (rc == ERR_IO && worker_must_stop(w)))
         job_hand_back(w, j);
     else if (rc == ERR_IO) /* handed back it would come again, and again; no paths for users */
         job_fail(w, j, "a reference picture cannot be read here any more; send the task again");

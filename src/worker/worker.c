@@ -42,7 +42,7 @@ bool worker_must_end(const struct worker *w)
 
 bool worker_is_passing(enum err rc)
 {
-    return rc == ERR_IO || rc == ERR_BUSY;
+    return rc == ERR_IO || rc == ERR_BUSY || rc == ERR_FULL;
 }
 
 void worker_log(const struct worker *w, const char *level, const char *fmt, ...)
@@ -80,27 +80,12 @@ static void wait_for_work(struct worker *w, int64_t version)
     }
 }
 
-/* Is there room for what could not be written? The file is never committed. */
-static bool has_room(struct worker *w)
-{
-    static const char zeros[64 << 10];
-    struct blob_writer *probe = NULL;
-    enum err rc = blob_writer_new(w->o->blobs, "bin", &probe, NULL);
-    for (size_t left = w->probe_bytes; !rc && left;) {
-        size_t n = min_size(left, sizeof zeros);
-        rc = blob_writer_append(probe, zeros, n, NULL);
-        left -= n;
-    }
-    blob_writer_abort(probe);
-    return rc == ERR_OK;
-}
-
 static void wait_for_room(struct worker *w)
 {
     if (!w->probe_bytes)
         return;
     worker_log(w, "warning", "no task is taken until results can be stored again");
-    while (!has_room(w)) {
+    while (blobs_probe(w->o->blobs, w->probe_bytes, NULL)) {
         for (unsigned ms = 0; ms < PROBE_EVERY_MS; ms += WORKER_TICK_MS) {
             if (worker_must_end(w))
                 return;
@@ -117,7 +102,8 @@ struct failing {
     unsigned pause_ms;
 };
 
-/* The store refuses: ERR_OK after a pause, or rc when patience is at an end. */
+/* The store refuses: ERR_OK after a pause, or rc when patience is at an end, which it never is
+ * with a full disk. */
 static enum err bear_with_store(struct worker *w, struct failing *f, enum err rc,
                                 const struct errmsg *em)
 {
@@ -126,7 +112,7 @@ static enum err bear_with_store(struct worker *w, struct failing *f, enum err rc
         return rc;
     if (f->since_s == 0)
         *f = (struct failing){.since_s = now, .pause_ms = RETRY_MIN_MS};
-    if (now - f->since_s >= w->patience_s)
+    if (rc != ERR_FULL && now - f->since_s >= w->patience_s)
         return rc;
     if (!f->logged && now - f->since_s >= QUIET_S) {
         worker_log(w, "warning", "cannot claim a task: %s; trying again", em->text);

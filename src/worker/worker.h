@@ -13,9 +13,10 @@
  *   cancelled by its user               FAILED "cancelled", within one step
  *   stop is set                         handed back, within one step
  *   the lease was lost                  left to whoever has it now; the picture is dropped
- *   the result cannot be stored (disk full, store locked)
+ *   the disk is full                    tried again until there is room
+ *   the result cannot be stored otherwise (disk fails, store locked)
  *                                       tried again for patience_ms, then handed back; the next
- *                                       task is claimed when there is room for a result again
+ *                                       task is claimed when results can be stored again
  *   nothing is heard of the drawing for stall_ms, or an accelerator failed
  *                                       left to its lease: worker_run returns, and whoever has
  *                                       seen the worker end sweeps the lease
@@ -52,9 +53,9 @@ struct worker_options {
 };
 /* Until stop or finish (ERR_OK; either may be NULL, and so may log and ready). The errors of a
  * task are the task's; what this returns is that the worker itself cannot go on: no model; no
- * store for patience_ms; ERR_DEVICE: a drawing hangs or an accelerator failed. After ERR_DEVICE
- * the caller must end the process: a thread that hangs still uses the model, which is therefore
- * not closed. */
+ * store for patience_ms (a full disk is waited for); ERR_DEVICE: a drawing hangs or an accelerator
+ * failed. After ERR_DEVICE the caller must end the process: a thread that hangs still uses the
+ * model, which is therefore not closed. */
 NODISCARD enum err worker_run(const struct worker_options *o, struct errmsg *em);
 
 #endif

@@ -4,6 +4,7 @@
  * of JSON; the first line tells where the server is. */
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -369,6 +370,7 @@ int main(int argc, char **argv)
     char line[4096];
     if (argc != 6)
         return 2;
+    signal(SIGXFSZ, SIG_IGN);
     s.access_path = path_join(argv[1], "access.log");
     start(&s, argv[1], (const char *const *)argv + 2);
     if (pthread_create(&watcher, NULL, watch_main, &s))

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The test server (api_server.c) and an HTTP client for it, in the standard library alone."""
 import base64
+import contextlib
 import http.client
 import json
 import os
+import resource
 import struct
 import subprocess
 import tempfile
@@ -61,6 +63,16 @@ class Server:
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
+
+    @contextlib.contextmanager
+    def full_disk(self):
+        """Within it no file may grow: that stands for a full disk."""
+        limits = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            yield
+        finally:
+            resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, limits)
 
     def new_key(self, name, rate=0, credits=-1):
         return self.do("key", name, rate, credits)["key"]

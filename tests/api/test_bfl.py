@@ -321,6 +321,15 @@ class Webhooks(Case):
             self.assertEqual(list(self.faults(webhook_secret=secret)), ["webhook_secret"])
 
 
+    def test_a_full_disk(self):
+        with self.server.full_disk():
+            answer = self.call("POST", PRO, {"prompt": "x"})
+        self.assertEqual((answer.status, answer.headers["Retry-After"]), (503, "30"))
+        self.assertIn("disk is full", answer.json["detail"])
+        self.submit()
+        self.server.do("complete")
+
+
 class SmallModel(Case):
     options = {"references_max": 0, "can_enhance": False, "queue_max": 1,
                "public_url": "https://draw.example.org"}

@@ -666,6 +666,29 @@ class Events(Case):
                          401)
 
 
+class FullDisk(Case):
+    def test_it_is_told_and_passes(self):
+        spilled = b64(png(900, 900, noise=True))  # more than is held in memory
+        task_id = self.post(prompt="x").json["task_id"]
+        with self.server.full_disk():
+            for body in ({"prompt": "x"}, {"prompt": "x", "input_image": b64(png())},
+                         {"prompt": "x", "input_image": spilled}):
+                answer = self.server.call("POST", PRO, body)
+                self.assertEqual((answer.status, answer.headers["Retry-After"]), (503, "30"))
+                self.assertIn("disk is full", answer.json["message"])
+            self.assertEqual(self.server.call("DELETE", f"{PRO}/{task_id}").status, 503)
+            self.assertEqual(self.get(task_id)["status"], "CREATED")
+            time.sleep(1)  # it looks once a second
+            answer = self.server.call("GET", "/readyz", key="")
+            self.assertEqual((answer.status, answer.json["message"]),
+                             (503, "Not ready: the disk is full."))
+        for body in ({"prompt": "x"}, {"prompt": "x", "input_image": spilled}):
+            self.assertEqual(self.server.call("POST", PRO, body).status, 200)
+        time.sleep(1)
+        self.assertEqual(self.server.call("GET", "/readyz", key="").status, 200)
+        self.assertEqual(self.server.call("DELETE", f"{PRO}/{task_id}").status, 200)
+
+
 class Seen(Case):
     def test_metrics(self):
         self.draw()

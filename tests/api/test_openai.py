@@ -463,6 +463,14 @@ class Streams(Case):
         self.error(answer, 400, "invalid_value", "prompt: must not be blank")
 
 
+class FullDisk(Case):
+    def test_it_is_told(self):
+        with self.server.full_disk():
+            answer = self.call("POST", GENERATIONS, {"prompt": "x"})
+        self.error(answer, 503, "disk_full", "disk is full")
+        self.assertEqual(answer.headers["Retry-After"], "30")
+
+
 class Stopping(unittest.TestCase):
     def test_who_waits_is_told_that_the_server_stops(self):
         server = Server()

@@ -405,6 +405,8 @@ static void test_a_full_disk(void **state)
     enum err begun = blob_writer_new(b, "png", &w, &em);
     enum err appended = blob_writer_append(w, block, 100000, &em);
     enum err committed = blob_writer_commit(w, name, &em);
+    enum err no_room = blobs_probe(b, 100000, &em);
+    enum err room = blobs_probe(b, 30000, &em);
     enum err again = blobs_put(b, "png", block, 30000, name, &em);
     free(block);
     blobs_close(b);
@@ -412,11 +414,13 @@ static void test_a_full_disk(void **state)
 
     assert_int_equal(opened, ERR_OK);
     assert_int_equal(first, ERR_OK);
-    assert_int_equal(refused, ERR_IO);
+    assert_int_equal(refused, ERR_FULL);
     assert_non_null(strstr(full.text, "the disk is full; free some space"));
     assert_int_equal(begun, ERR_OK);
-    assert_int_equal(appended, ERR_IO);
-    assert_int_equal(committed, ERR_IO); /* half a blob never gets a name */
+    assert_int_equal(appended, ERR_FULL);
+    assert_int_equal(no_room, ERR_FULL);
+    assert_int_equal(room, ERR_OK);
+    assert_int_equal(committed, ERR_FULL); /* half a blob never gets a name */
     assert_int_equal(again, ERR_OK);
 }
 

@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import socket
@@ -404,6 +405,28 @@ class Operator(ServiceTest):
         worker.terminate()
         self.assertEqual(worker.wait(timeout=60), 0)
         wait_for("unreadiness", lambda: server.request("GET", "/readyz")[0] == 503)
+        self.assertEqual(server.stop(), 0)
+
+    def test_a_full_disk(self):
+        server = self.serve("--model", self.slow_model(8))
+        pids = (server.process.pid, server.wait_for_worker())
+        begun = server.submit()
+        server.wait_for_status(begun, "IN_PROGRESS")
+        limits = [resource.prlimit(p, resource.RLIMIT_FSIZE) for p in pids]
+        for pid, limit in zip(pids, limits):  # that stands for it
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limit[1]))
+        status, answer = server.request("POST", PRO, {"prompt": "a"})
+        self.assertEqual(status, 503)
+        self.assertIn("disk is full", answer["message"])
+        wait_for("unreadiness", lambda: "disk is full" in str(server.request("GET", "/readyz")))
+        wait_for("the result", lambda: "full" in server.log() and "trying again" in server.log())
+        for pid, limit in zip(pids, limits):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+        server.wait_for_status(begun, "COMPLETED")
+        facts = json.loads(self.easel("task", "show", begun, "--json").stdout)
+        self.assertEqual(facts["attempts"], 1)
+        server.wait_for_status(server.submit(), "COMPLETED")
+        self.assertEqual(server.worker_pids(), [pids[1]])
         self.assertEqual(server.stop(), 0)
 
     def test_webhooks(self):

@@ -244,12 +244,12 @@ static void test_disk_full(void **state)
         memcpy(ids[n_made++], t.id, sizeof ids[0]);
         task_deinit(&t);
     }
-    if (rc != ERR_IO || !strstr(em.text, "disk is full"))
+    if (rc != ERR_FULL || !strstr(em.text, "disk is full"))
         fail_msg("%d: %s", (int)rc, em.text);
     assert_true(n_made > 3);
     for (int i = 0; i < 5; i++)
-        assert_fails(store_task_create(f->st, &n, &t, &existing, &em), ERR_IO, "disk is full");
-    assert_fails(store_check(f->st, &em), ERR_IO, "disk is full");
+        assert_fails(store_task_create(f->st, &n, &t, &existing, &em), ERR_FULL, "disk is full");
+    assert_fails(store_check(f->st, &em), ERR_FULL, "disk is full");
     for (size_t i = 0; i < n_made; i++) /* reading goes on */
         assert_int_equal(state_of(f->st, ids[i]), TASK_CREATED);
     assert_int_equal(credits_of(f->st, anna), 1000000 - 100 * (int64_t)n_made);

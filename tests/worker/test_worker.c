@@ -345,23 +345,22 @@ static void test_a_full_disk(void **state)
     /* a noisy picture, so that it has more bytes than are left */
     p->options.blobs = p->blobs;
     p->options.model = tiny_model();
-    p->options.patience_ms = 300;
+    p->options.patience_ms = 50;
     place_start(p);
     place_submit(p, &r, id);
+    for (int i = 0; !strstr(p->log, "the disk is full; free some space"); i++) {
+        assert_true(i < 10000);
+        sleep_ms(2);
+    }
+    sleep_ms(200); /* beyond all patience */
     struct task t = place_wait(p, id, TASK_IN_PROGRESS);
-    task_deinit(&t);
-    t = place_wait(p, id, TASK_CREATED);
     enum err freed = blobs_delete(p->blobs, filler, &em);
-    unsigned attempts = t.attempts;
     task_deinit(&t);
     t = place_wait(p, id, TASK_COMPLETED);
     place_finish(p);
     assert_int_equal(freed, ERR_OK);
-    assert_int_equal(attempts, 0);
     assert_int_equal(t.attempts, 1);
-    assert_non_null(strstr(p->log, "the disk is full; free some space"));
-    assert_non_null(strstr(p->log, "no task is taken until results can be stored again"));
-    assert_non_null(strstr(p->log, "info: results can be stored again"));
+    assert_non_null(strstr(p->log, "trying again"));
     task_deinit(&t);
 }
 

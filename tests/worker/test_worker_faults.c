@@ -15,10 +15,8 @@ enum err __real_blobs_put(struct blobs *b, const char *extension, const void *by
                           char name[BLOB_NAME_CHARS + 1], struct errmsg *em);
 enum err __wrap_blobs_put(struct blobs *b, const char *extension, const void *bytes, size_t len,
                           char name[BLOB_NAME_CHARS + 1], struct errmsg *em);
-enum err __real_blob_writer_new(struct blobs *b, const char *extension, struct blob_writer **out,
-                                struct errmsg *em);
-enum err __wrap_blob_writer_new(struct blobs *b, const char *extension, struct blob_writer **out,
-                                struct errmsg *em);
+enum err __real_blobs_probe(struct blobs *b, size_t size_bytes, struct errmsg *em);
+enum err __wrap_blobs_probe(struct blobs *b, size_t size_bytes, struct errmsg *em);
 enum err __real_blobs_get(struct blobs *b, const char *name, int *fd, uint64_t *size_bytes,
                           time_t *modified, struct errmsg *em);
 enum err __wrap_blobs_get(struct blobs *b, const char *name, int *fd, uint64_t *size_bytes,
@@ -42,8 +40,9 @@ enum err __real_store_task_fail(struct store *st, const char *id, const char *wo
 enum err __wrap_store_task_fail(struct store *st, const char *id, const char *worker,
                                 const char *reason, struct errmsg *em);
 
-/* How many of the next calls fail with ERR_IO. */
+/* How many of the next calls fail, with ERR_IO or ERR_FULL. */
 static struct {
+    atomic_bool full;
     atomic_int put, probe, get, claim, progress, complete, fail;
     atomic_bool complete_in_truth; /* complete fails, but has done it */
     atomic_int n_progress;         /* calls that were seen */
@@ -60,7 +59,7 @@ static bool strikes(atomic_int *left)
 #define FAIL_IF(fault)                                                                             \
     do {                                                                                           \
         if (strikes(&faults.fault))                                                                \
-            return err_set(em, ERR_IO, "a made-up fault of " #fault);                              \
+            return err_set(em, faults.full ? ERR_FULL : ERR_IO, "a made-up fault of " #fault);     \
     } while (0)
 
 enum err __wrap_blobs_put(struct blobs *b, const char *extension, const void *bytes, size_t len,
@@ -70,11 +69,10 @@ enum err __wrap_blobs_put(struct blobs *b, const char *extension, const void *by
     return __real_blobs_put(b, extension, bytes, len, name, em);
 }
 
-enum err __wrap_blob_writer_new(struct blobs *b, const char *extension, struct blob_writer **out,
-                                struct errmsg *em)
+enum err __wrap_blobs_probe(struct blobs *b, size_t size_bytes, struct errmsg *em)
 {
     FAIL_IF(probe);
-    return __real_blob_writer_new(b, extension, out, em);
+    return __real_blobs_probe(b, size_bytes, em);
 }
 
 enum err __wrap_blobs_get(struct blobs *b, const char *name, int *fd, uint64_t *size_bytes,
@@ -420,6 +418,8 @@ static void test_results_that_cannot_be_stored(void **state)
     faults.probe = 0;
     assert_task(p, id, TASK_COMPLETED, 1, NULL);
     place_finish(p);
+    assert_non_null(strstr(p->log, "no task is taken until results can be stored again"));
+    assert_non_null(strstr(p->log, "info: results can be stored again"));
     assert_int_equal(fake_engine.n_drawings, 2);
     assert_int_equal(place_count_blobs(p), 1);
 }
@@ -439,6 +439,29 @@ static void test_stop_does_not_wait_for_a_full_disk(void **state)
     place_join(p, ERR_OK);
     assert_true(clock_now_s() - start < 2.0);
     assert_task(p, id, TASK_CREATED, 0, NULL);
+}
+
+/* Waited for without end, with the picture in hand: nothing else could be done. */
+static void test_a_full_disk_is_waited_for(void **state)
+{
+    struct place *p = *state;
+    char id[TASK_ID_CHARS + 1];
+    faults.full = true;
+    faults.claim = faults.put = faults.complete = 1000000;
+    p->options.patience_ms = 50;
+    place_start(p);
+    submit(p, id);
+    sleep_ms(300);
+    faults.claim = 0;
+    wait_for_drawing(1);
+    sleep_ms(300);
+    faults.put = 0;
+    sleep_ms(300);
+    faults.complete = 0;
+    assert_task(p, id, TASK_COMPLETED, 1, NULL);
+    place_finish(p);
+    assert_int_equal(fake_engine.n_drawings, 1);
+    assert_int_equal(place_count_blobs(p), 1);
 }
 
 /* The store said no, but had done it: the result must not be thrown away. */
@@ -559,6 +582,7 @@ int main(void)
         TEST(test_a_result_that_is_stored_at_the_third_try),
         TEST(test_results_that_cannot_be_stored),
         TEST(test_stop_does_not_wait_for_a_full_disk),
+        TEST(test_a_full_disk_is_waited_for),
         TEST(test_a_completion_that_only_seemed_to_fail),
         TEST(test_a_completion_that_never_works),
         TEST(test_a_failure_is_stored_in_the_end),
