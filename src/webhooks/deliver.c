@@ -208,7 +208,8 @@ static enum err claim(struct webhooks *w, size_t limit, size_t *n, struct errmsg
 static size_t queue_room(struct webhooks *w)
 {
     struct receivers *rs = &w->receivers;
-    if (recorder_n_pending(w->recorder) >= RECORDING_MAX)
+    /* if the store failed, what ended is recorded first: its lease may be over by now */
+    if (recorder_n_pending(w->recorder) >= (w->store_failed ? 1 : RECORDING_MAX))
         return 0;
     receivers_drop_stale(rs, clock_now_s() + w->o.timeout_ms / 1000.0 + LEASE_MARGIN_S);
     if (rs->n_queued + CLAIM_ENTRIES_MAX > QUEUE_ENTRIES_MAX)

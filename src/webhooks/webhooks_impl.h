@@ -149,16 +149,18 @@ void receivers_shed(struct receivers *rs, double within_s);
 
 /* ---- recorder.c: outcomes into the store, by threads of its own ---- */
 struct recorder;
-/* recorded: called on those threads after each. */
+/* recorded: called on those threads after each try. */
 NODISCARD enum err recorder_new(struct store *store, void (*recorded)(void *ctx), void *ctx,
                                 struct recorder **out, struct errmsg *em);
 /* d's outcome, next_try_ms and dead are to be recorded. */
 void recorder_put_take(struct recorder *r, struct delivery *d);
 size_t recorder_n_pending(struct recorder *r);
-/* Was anything recorded since the last call, and how did the latest one end? An outcome that
- * failed is lost: its entry comes again after its lease. */
+/* Was anything tried since the last call, and how did the latest try end? While the disk is full or
+ * the store is locked they go on; an outcome that fails otherwise is lost: its entry comes again
+ * after its lease. */
 bool recorder_news(struct recorder *r, enum err *rc, struct errmsg *em);
-/* Records what was put, until end_s (of clock_now_s); the rest is lost as above. NULL is fine. */
+/* Records what was put, once each and until end_s (of clock_now_s); the rest is lost as above.
+ * NULL is fine. */
 void recorder_free(struct recorder *r, double end_s);
 
 /* ---- transfer.c: one try ---- */

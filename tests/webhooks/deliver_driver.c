@@ -12,12 +12,16 @@
  *     redeliver ID
  *     check URL             "ok", or why not
  *     forget ID             render it as gone from now on
+ *     skip SECONDS          set the store's clock forward
  */
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "store/store.h"
 #include "webhooks/webhooks.h"
@@ -29,8 +33,17 @@ static struct webhooks *webhooks;
 static struct webhooks_options options = {.secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"};
 static unsigned backoff_s[BACKOFF_MAX];
 static int64_t key_id;
+static _Atomic int64_t skipped_ms;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of what follows */
 static char forgotten[TASK_ID_CHARS + 1];
+
+static int64_t store_now_ms(void *ctx)
+{
+    (void)ctx;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000 + atomic_load(&skipped_ms);
+}
 
 static enum err render(void *ctx, const struct outbox_entry *e, struct buf *out, struct errmsg *em)
 {
@@ -152,6 +165,8 @@ static enum err obey(const char *verb, char *a, char *b, struct errmsg *em)
         rc = webhook_url_check(a, options.allow_private, em);
     else if (strcmp(verb, "start") == 0)
         rc = webhooks_start(&options, &webhooks, em);
+    else if (strcmp(verb, "skip") == 0)
+        atomic_fetch_add(&skipped_ms, 1000 * strtoll(a, NULL, 10));
     else if (strcmp(verb, "wake") == 0)
         webhooks_wake(webhooks);
     else if (strcmp(verb, "stop") == 0) {
@@ -194,10 +209,11 @@ int main(int argc, char **argv)
 {
     struct errmsg em;
     char line[4096], verb[32], a[3000], b[300];
-    struct store_options so = {.path = argc > 1 ? argv[1] : NULL};
+    struct store_options so = {.path = argc > 1 ? argv[1] : NULL, .now_ms = store_now_ms};
     if (!read_arguments(argc, argv) || store_open(&so, &store, &em) || make_key(&em))
         return 1;
     options.store = store;
+    signal(SIGXFSZ, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (fgets(line, sizeof line, stdin)) {
         a[0] = b[0] = '\0';

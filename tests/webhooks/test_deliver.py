@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import json
 import os
+import resource
 import shutil
 import socket
 import sqlite3
@@ -383,6 +384,33 @@ class Deliver(unittest.TestCase):
         self.assertTrue(all(len(ids) == 1 for ids in by_task.values()))
         owed = [e["task"] for e in d.entries() if not e["delivered"] and not e["dead"]]
         self.assertEqual(owed, tasks[:3])
+
+    def test_a_full_disk_is_waited_for(self):
+        r, d = self.receiver(), self.driver()
+        for _ in range(20):
+            d.create(self.url(r, "slow/0.5"))
+        r.wait(1)
+        limits = resource.prlimit(d.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(d.process.pid, resource.RLIMIT_FSIZE, (os.path.getsize(self.wal()), limits[1]))
+        time.sleep(1)  # all that was under way has ended
+        busy = self.seconds_of(d)
+        time.sleep(2)
+        self.assertLess(self.seconds_of(d) - busy, 0.5)
+        self.assertEqual(d.logged().count("webhooks wait, the store fails"), 1)
+        self.assertLess(len(r.requests), 20)
+        d.do("skip", 120)  # past all leases
+        resource.prlimit(d.process.pid, resource.RLIMIT_FSIZE, limits)
+        d.wait_entries(20, lambda e: e["delivered"] and e["tries"] == 1, 30)
+        self.assertEqual(len(r.requests), 20)  # what had been sent is not sent again
+        self.assertEqual(d.logged().count("webhooks go on"), 1)
+
+    def wal(self):
+        return os.path.join(self.dir, "easel.db-wal")
+
+    def seconds_of(self, driver):
+        """Of processor time."""
+        fields = Path(f"/proc/{driver.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def test_restart_loses_nothing(self):
         def stop(driver):
