@@ -10,10 +10,13 @@
 
 /* ---- claim ---- */
 
+#define DAMAGED_MAX 100 /* failed in one transaction */
+
 struct claim {
     const char *worker;
     int64_t lease_ms;
     struct task task;
+    bool found, more; /* more: there may be tasks behind those that were failed */
 };
 
 /* Keys take turns: first the one that was served longest ago. */
@@ -58,13 +61,36 @@ static enum err read_by_seq(struct db *db, int64_t seq, struct task *out, struct
     return rc;
 }
 
+/* The next one that can be drawn. What cannot be read back would stop its queue for ever: it
+ * fails. */
+static enum err find_sound(struct store *st, struct db *db, struct task_row *t, struct claim *c,
+                           struct errmsg *em)
+{
+    bool damaged = true;
+    for (int i = 0; i < DAMAGED_MAX && damaged; i++) {
+        enum err rc = find_next(db, t, em);
+        if (!rc)
+            rc = request_check(db, t->seq, &damaged, em);
+        if (!rc && damaged)
+            rc = task_move(st, db, t, TASK_FAILED, TASK_DAMAGED_REASON, em);
+        if (rc)
+            return rc;
+    }
+    c->more = damaged;
+    c->found = !damaged;
+    return ERR_OK;
+}
+
 static enum err task_claim(struct store *st, struct db *db, void *arg, struct errmsg *em)
 {
     struct claim *c = arg;
     struct task_row t;
-    enum err rc = find_next(db, &t, em);
-    if (!rc)
-        rc = task_move(st, db, &t, TASK_IN_PROGRESS, NULL, em);
+    enum err rc = find_sound(st, db, &t, c, em);
+    if (rc == ERR_EMPTY) /* no failure: what was failed stays so */
+        return ERR_OK;
+    if (rc || !c->found)
+        return rc;
+    rc = task_move(st, db, &t, TASK_IN_PROGRESS, NULL, em);
     if (!rc)
         rc = note_served(db, t.key_id, em);
     if (!rc)
@@ -97,8 +123,13 @@ enum err store_task_claim(struct store *st, const char *worker, int64_t lease_ms
         return err_set(em, ERR_USAGE, "a worker's name has 1 to %u characters, a lease some time",
                        WORKER_NAME_MAX);
     enum err rc = anything_queued(st, em);
-    if (!rc)
-        rc = store_write(st, task_claim, &c, em);
+    do {
+        c.more = false;
+        if (!rc)
+            rc = store_write(st, task_claim, &c, em);
+    } while (!rc && c.more);
+    if (!rc && !c.found)
+        rc = ERR_EMPTY;
     if (rc == ERR_EMPTY)
         return err_set(em, ERR_EMPTY, "no task is queued");
     if (rc)

@@ -27,6 +27,7 @@ enum err outbox_promote(struct db *db, int64_t seq, int64_t now_ms, struct errms
                   SQL_ARGS(sql_int(seq), sql_int(now_ms)), em);
 }
 
+/* A damaged request does not say where to: the task's earlier entries do. */
 enum err outbox_add(struct store *st, struct db *db, int64_t seq, enum task_state state,
                     struct errmsg *em)
 {
@@ -37,9 +38,13 @@ enum err outbox_add(struct store *st, struct db *db, int64_t seq, enum task_stat
         rc = db_run(db,
                     "INSERT INTO outbox(seq, message_id, state, url, secret, phase, created_ms,"
                     " due_ms, next_ms)"
-                    " SELECT seq, ?2, ?3, json_extract(body, '$.webhook_url'),"
-                    " json_extract(body, '$.webhook_secret'), 0, ?4, ?4, ?4"
-                    " FROM requests WHERE seq = ?1",
+                    " SELECT ?1, ?2, ?3, url, secret, 0, ?4, ?4, ?4 FROM"
+                    "  (SELECT json_extract(body, '$.webhook_url') AS url,"
+                    "   json_extract(body, '$.webhook_secret') AS secret FROM"
+                    "   (SELECT iif(json_valid(body), body, '{}') AS body FROM requests"
+                    "    WHERE seq = ?1)"
+                    "  UNION ALL SELECT url, secret FROM outbox WHERE seq = ?1)"
+                    " WHERE typeof(url) = 'text' LIMIT 1",
                     SQL_ARGS(sql_int(seq), sql_text(message_id), sql_int(state), sql_int(now_ms)),
                     em);
     return rc ? rc : outbox_promote(db, seq, now_ms, em);

@@ -139,7 +139,7 @@ NODISCARD enum err store_task_preview(struct store *st, const char *id, int64_t 
 
 /* ---- tasks: the worker's side ---- */
 /* Take the next task: of all keys with queued tasks, the one served longest ago; of its tasks
- * the oldest. worker: a name that is never used twice (host, pid, start). ERR_EMPTY.
+ * the oldest. One whose request can no longer be read FAILED, with a reason. worker: a name that is never used twice (host, pid, start). ERR_EMPTY.
  * out: the caller owns it; IN_PROGRESS, attempts counted, lease_ms from now. */
 NODISCARD enum err store_task_claim(struct store *st, const char *worker, int64_t lease_ms,
                                     struct task *out, struct errmsg *em);

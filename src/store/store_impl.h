@@ -17,6 +17,8 @@
 #define BOOT_ID_CHARS 36u
 #define STORE_DAY_MS ((int64_t)24 * 3600 * 1000)
 #define TASK_CANCELLED_REASON "cancelled"
+#define TASK_DAMAGED_REASON                                                                        \
+    "the request was damaged on the server's disk and cannot be drawn; send it again"
 
 struct writer;
 struct readers;
@@ -108,6 +110,9 @@ NODISCARD enum err totals_add(struct db *db, const char *name, int64_t value, st
 /* ---- task_read.c ---- */
 NODISCARD enum err task_read(struct db *db, const char *id, int64_t key_id, struct task *out,
                              struct errmsg *em);
+
+/* Can the task's request be read back? */
+NODISCARD enum err request_check(struct db *db, int64_t seq, bool *damaged, struct errmsg *em);
 
 /* ---- outbox.c ---- */
 NODISCARD enum err outbox_add(struct store *st, struct db *db, int64_t seq, enum task_state state,

@@ -29,7 +29,7 @@ bool task_state_may_follow(enum task_state from, enum task_state to);
 /* What every dialect's request becomes. Strings are owned; NULL where absent. */
 struct gen_request {
     char *prompt;
-    unsigned width_px, height_px; /* as asked or by default, never 0 once stored */
+    unsigned width_px, height_px; /* as asked or by default, never 0 once stored (if undamaged) */
     int64_t seed;                 /* 0 … 2^32 - 1, drawn at submission if not asked */
     bool enhance;
     char *model;                            /* as the dialect names it ("flux-2-pro"), for lists */
@@ -54,6 +54,7 @@ struct task {
     enum task_dialect dialect;
     enum task_state state;
     struct gen_request request;
+    bool damaged;          /* the request could not be read back: but for its model it is made up */
     char *error;           /* FAILED: the reason, for the user */
     char *result;          /* COMPLETED: name of the blob; NULL once it was swept */
     char *enhanced_prompt; /* as drawn, if it was enhanced */

@@ -34,6 +34,17 @@ enum err store_task_cancel(struct store *st, const char *id, int64_t key_id, str
     return rc;
 }
 
+static enum err check_request(struct db *db, const struct task_row *t, const char *id,
+                              struct errmsg *em)
+{
+    bool damaged;
+    enum err rc = request_check(db, t->seq, &damaged, em);
+    if (!rc && damaged)
+        rc = err_set(em, ERR_CONFLICT,
+                     "task %s cannot be tried again: its request was damaged on the disk", id);
+    return rc;
+}
+
 /* A task whose reference pictures were swept cannot be drawn again. */
 static enum err check_blobs(struct db *db, const struct task_row *t, const char *id,
                             struct errmsg *em)
@@ -64,6 +75,8 @@ static enum err task_retry(struct store *st, struct db *db, void *arg, struct er
     if (!rc && t.state != TASK_FAILED)
         rc = err_set(em, ERR_CONFLICT, "task %s is %s; only a FAILED one can be tried again", id,
                      task_state_name(t.state));
+    if (!rc)
+        rc = check_request(db, &t, id, em);
     if (!rc)
         rc = check_blobs(db, &t, id, em);
     if (!rc)

@@ -13,8 +13,8 @@
 #define TASK_SELECT                                                                                \
     "SELECT t.seq, t.id, t.key_id, t.dialect, t.state, t.cost_micro, t.attempts, t.created_ms,"    \
     " t.started_ms, t.finished_ms, t.expires_ms, t.swept, t.error, t.result, t.enhanced_prompt,"   \
-    " r.body, l.stage, l.step, l.n_steps, l.fraction, l.cancel"                                    \
-    " FROM tasks t JOIN requests r ON r.seq = t.seq LEFT JOIN leases l ON l.seq = t.seq "
+    " t.model, r.body, l.stage, l.step, l.n_steps, l.fraction, l.cancel"                           \
+    " FROM tasks t LEFT JOIN requests r ON r.seq = t.seq LEFT JOIN leases l ON l.seq = t.seq "
 enum {
     COL_SEQ,
     COL_ID,
@@ -31,6 +31,7 @@ enum {
     COL_ERROR,
     COL_RESULT,
     COL_ENHANCED,
+    COL_MODEL,
     COL_BODY,
     COL_STAGE,
     COL_STEP,
@@ -70,6 +71,47 @@ static void hide_blobs(struct task *t)
     t->request.n_references = 0;
 }
 
+/* ERR_FORMAT: it is damaged, or missing. */
+static enum err request_from_column(sqlite3_stmt *q, int column, struct gen_request *out,
+                                    struct errmsg *em)
+{
+    if (sqlite3_column_type(q, column) == SQLITE_NULL)
+        return err_set(em, ERR_FORMAT, "a stored request is missing");
+    const char *body = (const char *)sqlite3_column_text(q, column);
+    return body ? gen_request_read(body, out, em) : err_nomem(em, 0);
+}
+
+enum err request_check(struct db *db, int64_t seq, bool *damaged, struct errmsg *em)
+{
+    sqlite3_stmt *q;
+    struct gen_request request = {0};
+    enum err rc = db_first(
+        db,
+        "SELECT (SELECT body FROM requests r WHERE r.seq = t.seq) FROM tasks t WHERE t.seq = ?1",
+        SQL_ARGS(sql_int(seq)), &q, em);
+    if (rc)
+        return rc;
+    rc = request_from_column(q, 0, &request, em);
+    db_done(q);
+    gen_request_deinit(&request);
+    *damaged = rc == ERR_FORMAT;
+    return *damaged ? ERR_OK : rc;
+}
+
+/* A damaged request is no reason not to tell of its task. */
+static enum err read_request(sqlite3_stmt *q, struct task *t, struct errmsg *em)
+{
+    enum err rc = request_from_column(q, COL_BODY, &t->request, em);
+    if (rc != ERR_FORMAT)
+        return rc;
+    t->damaged = true;
+    t->request.prompt = strdup("");
+    t->request.format = strdup("png");
+    return t->request.prompt && t->request.format
+               ? db_column_text(q, COL_MODEL, &t->request.model, em)
+               : err_nomem(em, 1);
+}
+
 static enum err task_from_row(sqlite3_stmt *q, struct task *t, struct errmsg *em)
 {
     numbers_from_row(q, t);
@@ -80,9 +122,8 @@ static enum err task_from_row(sqlite3_stmt *q, struct task *t, struct errmsg *em
         rc = db_column_text(q, COL_ENHANCED, &t->enhanced_prompt, em);
     if (!rc)
         rc = db_column_text(q, COL_STAGE, &t->progress_stage, em);
-    const char *body = (const char *)sqlite3_column_text(q, COL_BODY);
     if (!rc)
-        rc = body ? gen_request_read(body, &t->request, em) : err_nomem(em, 0);
+        rc = read_request(q, t, em);
     if (!rc && sqlite3_column_int(q, COL_SWEPT))
         hide_blobs(t);
     return rc;

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The first dialect and what all dialects share, over a socket."""
+import contextlib
 import hashlib
 import hmac
 import json
 import os
 import re
+import sqlite3
 import sys
 import threading
 import time
@@ -664,6 +666,23 @@ class Events(Case):
         task_id = self.submit()
         self.assertEqual(self.server.call("GET", f"/v1/tasks/{task_id}/events", key="").status,
                          401)
+
+
+class Damaged(Case):
+    def test_a_task_whose_request_is_damaged(self):
+        task_id = self.submit()
+        with contextlib.closing(sqlite3.connect(Path(self.server.folder.name) / "easel.db")) as db:
+            db.execute("UPDATE requests SET body = substr(body, 1, 20)")
+            db.commit()
+        self.assertEqual(self.get(task_id)["status"], "CREATED")
+        self.assertNotIn("task_id", self.server.do("claim"))
+        task = self.get(task_id)
+        self.assertEqual(task["status"], "FAILED")
+        self.assertIn("damaged", task["error"])
+        self.assertEqual(self.server.call("GET", PRO).json["data"],
+                         [{"task_id": task_id, "status": "FAILED"}])
+        other = self.server.call("GET", f"/v1/get_result?id={task_id}", header="x-key")
+        self.assertEqual((other.status, other.json["status"]), (200, "Error"))
 
 
 class FullDisk(Case):
