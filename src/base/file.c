@@ -160,6 +160,23 @@ enum err file_write_err(int os_error)
     return full ? ERR_FULL : ERR_IO;
 }
 
+int file_open_nameless(const char *dir)
+{
+    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return fd;
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/nameless.XXXXXX", dir);
+    if (n < 0 || (size_t)n >= sizeof path) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    return fd;
+}
+
 bool file_exists(const char *path)
 {
     struct stat st;

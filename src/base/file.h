@@ -35,6 +35,10 @@ NODISCARD enum err file_write_atomic(const char *path, const void *bytes, size_t
  * limit on files' sizes is used up, else ERR_IO. */
 enum err file_write_err(int os_error);
 
+/* A new file in a folder, without a name: the system removes it with its last descriptor,
+ * whatever becomes of this process. -1: see errno. */
+int file_open_nameless(const char *dir);
+
 bool file_exists(const char *path);
 bool file_is_dir(const char *path);
 

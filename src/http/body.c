@@ -2,36 +2,18 @@
 /* Bodies as they arrive: in memory while they are small, else in a file without a name, which
  * the system removes with the last descriptor, whatever becomes of this process. */
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/size.h"
 #include "http/http_impl.h"
 
 #define FIRST_BYTES ((size_t)8 << 10)
 /* Up to this much a body stays in memory however many there are. */
 #define SMALL_BYTES ((size_t)64 << 10)
-
-static int file_without_name(const char *dir)
-{
-    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-        return fd;
-    char path[4096];
-    int n = snprintf(path, sizeof path, "%s/body.XXXXXX", dir);
-    if (n < 0 || (size_t)n >= sizeof path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
-    return fd;
-}
 
 static enum err write_all(int fd, const uint8_t *p, size_t len, int *os_error)
 {
@@ -59,7 +41,7 @@ static void memory_free(struct http_server *s, struct http_body_store *b)
 
 static enum err spill(struct http_server *s, struct http_body_store *b, int *os_error)
 {
-    b->fd = file_without_name(s->body_dir);
+    b->fd = file_open_nameless(s->body_dir);
     if (b->fd < 0) {
         *os_error = errno;
         return ERR_IO;
