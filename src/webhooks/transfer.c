@@ -44,23 +44,6 @@ void delivery_free(struct delivery *d)
     free(d);
 }
 
-/* curl is about to connect to this address, which the name may have had since a moment only:
- * here is where no resolver can lie any more. */
-static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
-{
-    struct delivery *d = ctx;
-    char text[ADDRESS_TEXT_MAX];
-    (void)purpose;
-    enum address_kind kind = address_kind_of(&a->addr);
-    if (!address_allowed(kind, d->allow_private)) {
-        address_write(&a->addr, text);
-        snprintf(d->refused, sizeof d->refused, "%s is %s, where webhooks must not go", text,
-                 address_kind_text(kind));
-        return CURL_SOCKET_BAD;
-    }
-    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
-}
-
 /* For the head and the body: counted and dropped. */
 static size_t drop_answer(char *bytes, size_t size, size_t n, void *ctx)
 {
@@ -121,16 +104,10 @@ static bool set_request(struct delivery *d)
            !curl_easy_setopt(d->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
 }
 
-/* Nothing of the environment, nothing that the receiver asks for, only checked addresses. */
-static bool set_fences(struct delivery *d)
+/* The answer counts by its status alone. */
+static bool set_answer(struct delivery *d)
 {
-    return !curl_easy_setopt(d->easy, CURLOPT_PROTOCOLS_STR, "http,https") &&
-           !curl_easy_setopt(d->easy, CURLOPT_FOLLOWLOCATION, 0L) &&
-           !curl_easy_setopt(d->easy, CURLOPT_PROXY, "") &&
-           !curl_easy_setopt(d->easy, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED) &&
-           !curl_easy_setopt(d->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) &&
-           !curl_easy_setopt(d->easy, CURLOPT_OPENSOCKETDATA, d) &&
-           !curl_easy_setopt(d->easy, CURLOPT_HEADERFUNCTION, drop_answer) &&
+    return !curl_easy_setopt(d->easy, CURLOPT_HEADERFUNCTION, drop_answer) &&
            !curl_easy_setopt(d->easy, CURLOPT_HEADERDATA, d) &&
            !curl_easy_setopt(d->easy, CURLOPT_WRITEFUNCTION, drop_answer) &&
            !curl_easy_setopt(d->easy, CURLOPT_WRITEDATA, d);
@@ -153,9 +130,10 @@ enum err transfer_prepare(struct delivery *d, const struct transfer_options *o, 
     enum err rc = add_headers(d, d->entry.secret ? d->entry.secret : o->secret, em);
     if (rc)
         return rc;
-    d->allow_private = o->allow_private;
+    d->fence.allow_private = o->allow_private;
     d->easy = curl_easy_init();
-    if (!d->easy || !set_request(d) || !set_fences(d) || !set_bounds(d, o->timeout_ms))
+    if (!d->easy || !set_request(d) || !fence_set(d->easy, &d->fence) || !set_answer(d) ||
+        !set_bounds(d, o->timeout_ms))
         return err_set(em, ERR_NOMEM, "out of memory for a webhook's transfer");
     d->started_s = clock_now_s();
     return ERR_OK;
@@ -181,8 +159,8 @@ void transfer_judge(struct delivery *d, CURLcode result, unsigned timeout_ms, st
     /* a final status decides, even if the rest did not come or was too long */
     if (status >= 200 || (status && result == CURLE_OK))
         outcome_set_status(out, (int)status, retry_after_s(d));
-    else if (d->refused[0])
-        outcome_fail(out, "refused: %s", d->refused);
+    else if (d->fence.refused[0])
+        outcome_fail(out, "refused: %s, where webhooks must not go", d->fence.refused);
     else if (result == CURLE_OPERATION_TIMEDOUT && connected_us)
         outcome_fail(out, "no answer within %g s", timeout_ms / 1000.0);
     else

@@ -8,6 +8,7 @@
 
 #include <curl/curl.h>
 
+#include "webhooks/fence.h"
 #include "webhooks/webhooks.h"
 
 /* ---- address.c: what an address stands for ---- */
@@ -90,13 +91,12 @@ struct delivery {
     bool dead;
     bool in_slow_share; /* while under way, see receivers.c */
     /* transfer.c's: */
-    bool allow_private;
+    struct fence fence;
     double started_s;
     CURL *easy;
     struct curl_slist *headers;
     struct buf body;
     size_t answer_bytes;
-    char refused[128]; /* the address that we would not connect to */
     char curl_error[CURL_ERROR_SIZE];
 };
 /* Takes a copy of the entry. url stays empty where the entry's does not parse. */
