@@ -286,8 +286,8 @@ static enum err copy_strings(struct api_options *o, struct errmsg *em)
 
 enum err api_new(const struct api_options *o, struct api **out, struct errmsg *em)
 {
-    if (!o->store || !o->blobs || !o->signing_secret || !o->check_webhook_url || !o->webhook_owed ||
-        !o->worker_ready)
+    if (!o->store || !o->blobs || !o->signing_secret || !o->reach_begin || !o->reach_end ||
+        !o->webhook_owed || !o->worker_ready)
         return err_set(em, ERR_USAGE, "the API was set up without something that it needs");
     struct api *a = calloc(1, sizeof *a);
     if (!a)

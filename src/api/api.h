@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "base/limits.h"
 #include "blobs/blobs.h"
 #include "http/http.h"
 #include "store/store.h"
@@ -16,28 +17,47 @@ struct api_prices {
     double output_mp, reference_mp; /* credits for a megapixel */
 };
 
+/* What one request names by address: pictures to get, and where its webhook is to go. All of it
+ * is reached for at once, by somebody who may wait for other people's servers. */
+struct reach_item {
+    const char *url; /* valid during reach_begin */
+    bool look;       /* only whether it is allowed: nothing is sent there */
+    /* when it is finished: */
+    enum err rc; /* ERR_FORMAT: the message is for the client, to go after the field's name */
+    struct errmsg em;
+    const void *bytes; /* until reach_end */
+    size_t len;
+};
+struct reach {
+    struct reach_item items[LIMIT_REFERENCES_MAX + 1];
+    size_t n;
+    int64_t key_id;              /* whose share of the transfers it takes */
+    void (*finished)(void *ctx); /* once, on any thread; must not block */
+    void *ctx;
+    void *impl; /* of who reaches */
+};
+
 struct api_options {
-    struct store *store;        /* borrowed, all of them */
+    struct store *store; /* borrowed, all of them */
     struct blobs *blobs;
-    const char *public_url;     /* "https://draw.example.org", no slash at the end; NULL: by the
-                                   Host header, checked */
-    const char *model;          /* the name that answers for any model's name: "nano", … */
-    unsigned references_max;    /* of that model */
+    const char *public_url;  /* "https://draw.example.org", no slash at the end; NULL: by the
+                                Host header, checked */
+    const char *model;       /* the name that answers for any model's name: "nano", … */
+    unsigned references_max; /* of that model */
     bool can_enhance;
-    bool allow_private_webhooks;
     const char *signing_secret; /* for result URLs */
     int64_t url_lifetime_ms;
     struct api_prices prices;
-    /* Is a webhook allowed there? webhooks/ has the rules; the service hands them in. */
-    enum err (*check_webhook_url)(const char *url, bool allow_private, struct errmsg *em);
-    /* The bytes behind a picture's URL, appended to out; NULL: dialects that take URLs refuse
-       them. It follows the same rules as webhooks do. */
-    enum err (*fetch_picture)(void *ctx, const char *url, size_t max_bytes, struct buf *out,
-                              struct errmsg *em);
-    void (*webhook_owed)(void *ctx);                      /* something is in the outbox */
-    bool (*worker_ready)(void *ctx);                      /* for /readyz */
+    /* Start for the addresses that a request names; the rules are those of webhooks/, for
+       pictures too. Must not wait. ERR_BUSY: too many are under way. */
+    enum err (*reach_begin)(void *ctx, struct reach *r, struct errmsg *em);
+    /* After a successful begin, once: gives up what is under way and frees what came. finished
+       is not called afterwards. Must not wait for the network. */
+    void (*reach_end)(void *ctx, struct reach *r);
+    void (*webhook_owed)(void *ctx); /* something is in the outbox */
+    bool (*worker_ready)(void *ctx); /* for /readyz */
     void (*log)(void *ctx, const char *level, const char *message);
-    void (*access)(void *ctx, const char *json_line);     /* one line of the access log */
+    void (*access)(void *ctx, const char *json_line); /* one line of the access log */
     void *ctx;
 };
 NODISCARD enum err api_new(const struct api_options *o, struct api **out, struct errmsg *em);

@@ -22,7 +22,6 @@
 #include "base/limits.h"
 
 #define API_BODY_BYTES_MAX (128u << 20)    /* four pictures of 20 MB in base64, and the rest */
-#define API_PICTURE_BYTES_MAX (64u << 20)  /* of one that is fetched */
 #define API_BODY_VALUES_MAX 1000u          /* members and elements of a body's JSON */
 #define API_BODY_JSON_BYTES_MAX (1u << 20) /* of a body without its pictures */
 #define API_BODY_INLINE_BYTES (64u << 10)  /* longer ones are read on a checker thread */
@@ -33,7 +32,7 @@
 #define API_TASKS_MAX 10u /* made by one request */
 #define API_PROMPT_CHARS_MAX 32000u
 #define API_URL_BYTES_MAX 2048u
-#define API_CHECKERS 2u         /* threads that decode pictures and look up hosts */
+#define API_CHECKERS 2u         /* threads that read long bodies and decode pictures */
 #define API_CHECK_QUEUE_MAX 64u /* requests that wait for them */
 #define API_STORERS 48u         /* threads that wait for the disk, together */
 #define API_STORE_QUEUE_MAX 4096u
@@ -232,7 +231,8 @@ struct picture_source {
     enum {
         PICTURE_JSON_BASE64, /* in a JSON string with its escapes; a data: prefix is skipped */
         PICTURE_BYTES,       /* the file itself */
-        PICTURE_URL,         /* fetched by api_options.fetch_picture */
+        PICTURE_URL,         /* a C string; once it was fetched it is PICTURE_BYTES, or: */
+        PICTURE_FAULTY,      /* its fault was added already */
     } kind;
     const char *ptr; /* lies in the request's body, or is kept by request->own */
     size_t len;
@@ -263,9 +263,10 @@ struct submit_ops {
     /* The tasks are stored: reply or park. May be called again after a park. */
     void (*answer)(struct request *q, struct submission *s);
 };
-/* The handler of a route that makes tasks consists of this call. Reads the body, checks pictures
- * (format, size, whether they decode) and webhook_url on a checker thread, charges and stores the
- * tasks, removes what it stored if anything fails, and answers failures itself. */
+/* The handler of a route that makes tasks consists of this call. Reads the body, fetches pictures
+ * and looks up webhook_url's host, checks pictures on a checker thread (format, size, whether they
+ * decode), charges and stores the tasks, removes what it stored if anything fails, and answers
+ * failures itself. */
 void submit(struct request *q, const struct submit_ops *ops);
 /* The picture of a body's field into s, if there is one: a fault if it is no string. Counts one
  * rank. */

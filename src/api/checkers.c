@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A few threads for what may take a second (decoding pictures, asking for a host's address),
- * so that the threads of the server do not. The queue is bounded; a job that is taken back
+/* A few threads for what may take a second (decoding pictures, storing tasks), so that the
+ * threads of the server do not. The queue is bounded; a job that is taken back
  * while a thread is at it is waited for. */
 #include <signal.h>
 #include <stdlib.h>

@@ -67,10 +67,22 @@ static size_t next_piece(struct unescaper *u, size_t max, char *scratch, const c
     return n;
 }
 
+/* A client that took the field for one of an address. */
+static bool looks_like_url(const char *head, size_t len)
+{
+    size_t n = 0;
+    while (n < len && n < 8 && ((head[n] | 0x20) >= 'a' && (head[n] | 0x20) <= 'z'))
+        n++;
+    return n && len - n >= 3 && memcmp(head + n, "://", 3) == 0;
+}
+
 /* How much of the text's head is "data:image/png;base64,". */
 static enum err data_prefix(const char *head, size_t len, size_t *out, struct errmsg *em)
 {
     *out = 0;
+    if (looks_like_url(head, len))
+        return err_set(em, ERR_FORMAT,
+                       "is a URL that is not taken here: send the picture itself, in base64");
     if (len < 5 || strncasecmp(head, "data:", 5) != 0)
         return ERR_OK;
     const char *comma = memchr(head, ',', len);
@@ -134,6 +146,8 @@ enum err picture_check(const void *bytes, size_t len, enum image_format *format,
                        size_t *height_px, struct errmsg *em)
 {
     struct image img = {0};
+    if (looks_like_url(bytes, len))
+        return err_set(em, ERR_FORMAT, "is a URL: send the file of the picture itself");
     enum err rc = image_probe(bytes, len, format, width_px, height_px, em);
     if (!rc)
         rc = check_shape(*width_px, *height_px, em);

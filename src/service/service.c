@@ -36,6 +36,7 @@ struct service {
     struct data_dir data;
     struct store *store;
     struct blobs *blobs;
+    struct fetcher *fetcher;
     struct api *api;
     _Atomic(struct webhooks *) webhooks;
     struct http_server *http;
@@ -98,11 +99,16 @@ static bool worker_ready(void *ctx)
                            : upkeep_n_workers(s->upkeep) > 0;
 }
 
-static enum err fetch_picture(void *ctx, const char *url, size_t max_bytes, struct buf *out,
-                              struct errmsg *em)
+static enum err on_reach_begin(void *ctx, struct reach *r, struct errmsg *em)
 {
     const struct service *s = ctx;
-    return fetch_url(url, s->o->allow_private_webhooks, max_bytes, out, em);
+    return fetcher_begin(s->fetcher, r, em);
+}
+
+static void on_reach_end(void *ctx, struct reach *r)
+{
+    const struct service *s = ctx;
+    fetcher_end(s->fetcher, r);
 }
 
 static enum err render_webhook(void *ctx, const struct outbox_entry *e, struct buf *out,
@@ -219,6 +225,13 @@ static enum err copy_public_url(struct service *s, struct errmsg *em)
     return ERR_OK;
 }
 
+static enum err start_fetcher(struct service *s, struct errmsg *em)
+{
+    struct fetcher_options options = {.dir = s->data.temporary,
+                                      .allow_private = s->o->allow_private_webhooks};
+    return fetcher_new(&options, &s->fetcher, em);
+}
+
 static enum err start_api(struct service *s, struct errmsg *em)
 {
     const struct service_options *o = s->o;
@@ -229,12 +242,11 @@ static enum err start_api(struct service *s, struct errmsg *em)
         .model = s->model_name,
         .references_max = s->references_max,
         .can_enhance = s->can_enhance,
-        .allow_private_webhooks = o->allow_private_webhooks,
         .signing_secret = s->signing_secret,
         .url_lifetime_ms = o->result_lifetime_ms,
         .prices = {.output_mp = o->price_output_mp, .reference_mp = o->price_reference_mp},
-        .check_webhook_url = webhook_url_check,
-        .fetch_picture = fetch_picture,
+        .reach_begin = on_reach_begin,
+        .reach_end = on_reach_end,
         .webhook_owed = on_webhook_owed,
         .worker_ready = worker_ready,
         .log = on_log,
@@ -315,8 +327,8 @@ static enum err start_http(struct service *s, struct errmsg *em)
 static enum err start(struct service *s, struct errmsg *em)
 {
     static enum err (*const steps[])(struct service *, struct errmsg *) = {
-        take_signals, open_logs,    copy_public_url, learn_model, open_data,      open_store,
-        start_api,    start_upkeep, new_supervisor,  start_http,  start_webhooks,
+        take_signals,  open_logs, copy_public_url, learn_model,    open_data,  open_store,
+        start_fetcher, start_api, start_upkeep,    new_supervisor, start_http, start_webhooks,
     };
     enum err rc = ERR_OK;
     for (size_t i = 0; !rc && i < sizeof steps / sizeof *steps; i++)
@@ -450,6 +462,7 @@ static void close_all(struct service *s)
     upkeep_stop(s->upkeep);
     webhooks_stop(s->webhooks, WEBHOOKS_GRACE_MS);
     api_free(s->api);
+    fetcher_free(s->fetcher);
     blobs_close(s->blobs);
     store_close(s->store);
     data_dir_close(&s->data);

@@ -4,7 +4,6 @@
  * be checked as one host and contacted as another. */
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,27 +316,12 @@ enum err webhook_url_policy(const struct webhook_url *u, bool allow_private, str
     return ERR_OK;
 }
 
-/* Every address that the name has now. */
-static enum err resolve_check(const struct webhook_url *u, bool allow_private, struct errmsg *em)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
-    enum err rc = ERR_OK;
-    if (getaddrinfo(u->host, NULL, &hints, &list) != 0)
-        return ERR_OK;
-    for (const struct addrinfo *a = list; a && !rc; a = a->ai_next)
-        rc = address_check(a->ai_addr, allow_private, em);
-    freeaddrinfo(list);
-    return rc;
-}
-
 enum err webhook_url_check(const char *url, bool allow_private, struct errmsg *em)
 {
     struct webhook_url u = {0};
     enum err rc = webhook_url_parse(url, &u, em);
     if (!rc)
         rc = webhook_url_policy(&u, allow_private, em);
-    if (!rc && !u.is_address)
-        rc = resolve_check(&u, allow_private, em);
     webhook_url_deinit(&u);
     return rc;
 }

@@ -44,13 +44,12 @@ void webhooks_wake(struct webhooks *w);
  * is fine. */
 void webhooks_stop(struct webhooks *w, unsigned grace_ms);
 
-/* May a webhook go to this URL? An absolute http or https URL of at most 2048 characters without
- * userinfo, whose host is no private, loopback, link-local, multicast or otherwise special
- * address in any spelling, and does not resolve to one. IPv4 addresses have one spelling, four
- * decimal numbers; others are refused. allow_private lets loopback and private ones through.
- * A name that does not resolve now is accepted: it is checked again at every connect.
- * May take as long as a DNS lookup. ERR_USAGE: the message says why, to go after the field's
- * name ("must …"). */
+/* May a webhook go to this URL, by its spelling? An absolute http or https URL of at most 2048
+ * characters without userinfo, whose host is no private, loopback, link-local, multicast or
+ * otherwise special address in any spelling, and no name of an inner network. IPv4 addresses
+ * have one spelling, four decimal numbers; others are refused. allow_private lets loopback and
+ * private ones through. What a name resolves to is not looked at here, but at every connect
+ * (webhooks/fence.h). ERR_USAGE: the message says why, to go after the field's name ("must …"). */
 NODISCARD enum err webhook_url_check(const char *url, bool allow_private, struct errmsg *em);
 /* Is the secret well formed (whsec_ with valid base64 of 24…64 bytes, or 16…256 bytes)? */
 NODISCARD enum err webhook_secret_check(const char *secret, struct errmsg *em);

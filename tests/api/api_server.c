@@ -54,23 +54,49 @@ static void say_result(enum err rc, const struct errmsg *em)
 
 /* ---- what the api calls ---- */
 
-static enum err check_webhook_url(const char *url, bool allow_private, struct errmsg *em)
+static enum err check_webhook_url(const char *url, struct errmsg *em)
 {
     if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
-        return err_set(em, ERR_USAGE, "must be an absolute http or https URL");
-    if (!allow_private && strstr(url, "//127."))
-        return err_set(em, ERR_USAGE, "leads to a private address");
+        return err_set(em, ERR_FORMAT, "must be an absolute http or https URL");
+    if (strstr(url, "//127."))
+        return err_set(em, ERR_FORMAT, "leads to a private address");
     return ERR_OK;
 }
 
 /* The bytes of the file that the URL names. */
-static enum err fetch_picture(void *ctx, const char *url, size_t max_bytes, struct buf *out,
-                              struct errmsg *em)
+static enum err read_picture(struct reach_item *item, struct buf *out)
+{
+    if (strncmp(item->url, "http://files", 12) != 0)
+        return err_set(&item->em, ERR_FORMAT, "cannot be fetched: there is nothing at this URL");
+    enum err rc = file_read(item->url + 12, 64 << 20, out, &item->em);
+    item->bytes = out->ptr;
+    item->len = out->len;
+    return rc;
+}
+
+static enum err reach_begin(void *ctx, struct reach *r, struct errmsg *em)
 {
     (void)ctx;
-    if (strncmp(url, "http://files", 12) != 0)
-        return err_set(em, ERR_NOTFOUND, "cannot be fetched: there is nothing at this URL");
-    return file_read(url + 12, max_bytes, out, em);
+    struct buf *files = calloc(r->n, sizeof *files);
+    if (!files)
+        return err_nomem(em, r->n * sizeof *files);
+    r->impl = files;
+    for (size_t i = 0; i < r->n; i++) {
+        struct reach_item *item = &r->items[i];
+        item->rc =
+            item->look ? check_webhook_url(item->url, &item->em) : read_picture(item, &files[i]);
+    }
+    r->finished(r->ctx);
+    return ERR_OK;
+}
+
+static void reach_end(void *ctx, struct reach *r)
+{
+    struct buf *files = r->impl;
+    (void)ctx;
+    for (size_t i = 0; i < r->n; i++)
+        buf_deinit(&files[i]);
+    free(files);
 }
 
 static void webhook_owed(void *ctx)
@@ -338,8 +364,8 @@ static void start(struct test_server *s, const char *dir, const char *const *opt
         .signing_secret = "the test's signing secret",
         .url_lifetime_ms = 3600 * 1000,
         .prices = {0.03, 0.015},
-        .check_webhook_url = check_webhook_url,
-        .fetch_picture = fetch_picture,
+        .reach_begin = reach_begin,
+        .reach_end = reach_end,
         .webhook_owed = webhook_owed,
         .worker_ready = worker_ready,
         .log = log_line,

@@ -247,7 +247,7 @@ static void test_what_is_no_base64(void **state)
     static const struct {
         const char *text, *message;
     } cases[] = {
-        {"https://example.org/a.png", "not base64"},
+        {"https://example.org/a.png", "is a URL that is not taken here"},
         {"aGVsbG8=aGVs", "not base64"},
         {"aGVsb", "not base64"},
         {"aGV\\u00e4", "not base64"},
