@@ -145,3 +145,18 @@ enum err store_outbox_next_due(struct store *st, int64_t *due_ms, struct errmsg 
         *due_ms = next;
     return rc;
 }
+
+static enum err outbox_clock_back(struct store *st, struct db *db, void *arg, struct errmsg *em)
+{
+    const int64_t *back_ms = arg;
+    (void)st;
+    return db_run(db,
+                  "UPDATE outbox SET due_ms = due_ms - ?1, next_ms = next_ms - ?1"
+                  " WHERE phase IN (0, 1)",
+                  SQL_ARGS(sql_int(*back_ms)), em);
+}
+
+enum err store_outbox_clock_back(struct store *st, int64_t back_ms, struct errmsg *em)
+{
+    return store_write(st, outbox_clock_back, &back_ms, em);
+}

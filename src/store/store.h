@@ -221,6 +221,9 @@ NODISCARD enum err store_outbox_failed(struct store *st, int64_t id, int status,
 NODISCARD enum err store_outbox_release(struct store *st, size_t *n, struct errmsg *em);
 /* When the next entry is due; INT64_MAX: none. */
 NODISCARD enum err store_outbox_next_due(struct store *st, int64_t *due_ms, struct errmsg *em);
+/* The wall clock was set back by back_ms: what was planned by it before is due that much earlier,
+ * so that it does not wait for hours for a time that has been. */
+NODISCARD enum err store_outbox_clock_back(struct store *st, int64_t back_ms, struct errmsg *em);
 /* For the operator; only_dead, newest first. */
 NODISCARD enum err store_outbox_list(struct store *st, bool only_dead, size_t limit,
                                      void (*fn)(void *ctx, const struct outbox_entry *e), void *ctx,

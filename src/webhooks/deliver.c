@@ -27,10 +27,11 @@
 #define PER_HOST_DEFAULT 8u
 #define TIMEOUT_MS_DEFAULT 15000u
 
-#define TICK_S 0.1        /* between looks at the store's version */
-#define CLAIM_GAP_S 0.005 /* between claims, so that wakes in a burst share one */
-#define TROUBLE_GAP_S 1.0 /* after the store failed */
-#define DUE_GAP_MS 250    /* until due entries that no claim gave are asked for again */
+#define TICK_S 0.1         /* between looks at the store's version */
+#define CLAIM_GAP_S 0.005  /* between claims, so that wakes in a burst share one */
+#define TROUBLE_GAP_S 1.0  /* after the store failed */
+#define CLOCK_BACK_MS 1000 /* a wall clock set back by less makes no difference */
+#define DUE_GAP_MS 250     /* until due entries that no claim gave are asked for again */
 #define CLAIM_ENTRIES_MAX 256u
 #define QUEUE_ENTRIES_MAX 4096u
 #define RECORDING_MAX 256u    /* outcomes that the store has not taken; then nothing starts */
@@ -55,6 +56,7 @@ struct webhooks {
     bool look_now;
     double claim_at_s, tick_at_s; /* not before that: if look_now, if not */
     int64_t version, next_due_ms;
+    int64_t wall_ahead_ms; /* of the steady clock, when last seen */
 };
 
 static int64_t now_ms(void)
@@ -62,6 +64,11 @@ static int64_t now_ms(void)
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int64_t wall_ahead_ms(void)
+{
+    return now_ms() - (int64_t)(1000 * clock_now_s());
 }
 
 static double lease_s(const struct webhooks *w)
@@ -250,6 +257,24 @@ static double look_at_s(const struct webhooks *w)
     return w->look_now ? w->claim_at_s : w->tick_at_s;
 }
 
+/* What is due is known by the wall clock, which somebody may set. Forward, tries come early. */
+static void heed_clock(struct webhooks *w)
+{
+    struct errmsg em;
+    int64_t ahead_ms = wall_ahead_ms(), back_ms = w->wall_ahead_ms - ahead_ms;
+    if (back_ms >= CLOCK_BACK_MS) {
+        enum err rc = store_outbox_clock_back(w->o.store, back_ms, &em);
+        note_store(w, rc, &em);
+        if (rc)
+            return; /* the next look finds it still ahead */
+        log_line(w, "warning",
+                 "the clock went back by %.0f s; what webhooks wait for is moved by as much",
+                 (double)back_ms / 1000);
+        w->look_now = true;
+    }
+    w->wall_ahead_ms = ahead_ms;
+}
+
 /* The store is asked when somebody woke us, one of ours ended, any process committed, or an
  * entry became due. */
 static void look_for_work(struct webhooks *w)
@@ -262,6 +287,7 @@ static void look_for_work(struct webhooks *w)
     if (now_s < look_at_s(w))
         return;
     w->tick_at_s = now_s + TICK_S;
+    heed_clock(w);
     int64_t version = store_version(w->o.store);
     if (!w->look_now && version == w->version && now_ms() < w->next_due_ms)
         return;
@@ -482,6 +508,7 @@ enum err webhooks_start(const struct webhooks_options *o, struct webhooks **out,
     if (!w)
         return err_nomem(em, sizeof *w);
     w->look_now = true;
+    w->wall_ahead_ms = wall_ahead_ms();
     rc = copy_options(w, o, em);
     if (!rc && (curl_global_init(CURL_GLOBAL_DEFAULT) || !(w->multi = curl_multi_init()) ||
                 curl_multi_setopt(w->multi, CURLMOPT_MAXCONNECTS, (long)w->o.concurrency)))

@@ -245,6 +245,38 @@ static void test_many_tasks(void **state)
     fixture_free(f);
 }
 
+/* The clock goes back by six hours: neither a try that is planned, nor a lease, nor an entry that
+ * waits behind another is put off for so long. */
+static void test_clock_set_back(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture *f = fixture_new(0);
+    struct batch *b = calloc(1, sizeof *b);
+    assert_non_null(b);
+    char failed[TASK_ID_CHARS + 1], leased[TASK_ID_CHARS + 1], id[TASK_ID_CHARS + 1];
+    const int64_t back_ms = (int64_t)6 * 3600 * 1000;
+    create_hooked(f, failed);
+    create_hooked(f, leased);
+    claim_task(f->st, "w", id); /* now each of them has a second entry */
+    claim_task(f->st, "w", id);
+    claim_entries(f, 10, b);
+    assert_int_equal(b->n, 2);
+    assert_ok(store_outbox_failed(f->st, b->e[0].id, 503, "busy", f->now_ms + 40000, false, &em));
+    f->now_ms -= back_ms;
+    assert_ok(store_outbox_clock_back(f->st, back_ms, &em));
+    claim_entries(f, 10, b);
+    assert_int_equal(b->n, 0);
+    f->now_ms += 40000; /* past the lease of 30 s, and the failed one's next try */
+    claim_entries(f, 10, b);
+    assert_int_equal(b->n, 2);
+    assert_ok(store_outbox_delivered(f->st, b->e[0].id, 200, &em));
+    claim_entries(f, 10, b);
+    assert_int_equal(b->n, 1); /* the one behind it */
+    free(b);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_release),
         cmocka_unit_test(test_retries_death_and_redelivery),
         cmocka_unit_test(test_many_tasks),
+        cmocka_unit_test(test_clock_set_back),
     };
     return cmocka_run_group_tests_name("store_outbox", tests, NULL, NULL);
 }
