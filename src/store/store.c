@@ -196,5 +196,5 @@ enum err store_check(struct store *st, struct errmsg *em)
         return rc;
     rc = db_number(db, "SELECT count(*) FROM (SELECT 1 FROM tasks LIMIT 1)", SQL_NO_ARGS, &n, em);
     rc = reader_give(st, db, rc);
-    return rc ? rc : store_write_volatile(st, write_check, NULL, em);
+    return rc ? rc : store_write(st, write_check, NULL, em);
 }

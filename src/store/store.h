@@ -45,7 +45,7 @@ NODISCARD enum err store_open(const struct store_options *o, struct store **out,
 void store_close(struct store *st);
 /* A number that changes when any process has committed; cheap, for polling. */
 int64_t store_version(struct store *st);
-/* Is it usable now: reads one row and writes one. For /readyz. */
+/* Is it usable now: reads one row and writes one, to the disk. For /readyz. */
 NODISCARD enum err store_check(struct store *st, struct errmsg *em);
 
 /* ---- settings: secrets made on the first run ---- */
