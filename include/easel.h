@@ -184,6 +184,10 @@ struct easel_picture {
     unsigned n_tokens_dropped; /* that did not fit and were cut */
     double seconds[EASEL_N_STAGES];
     double seconds_total;
+    /* Multiplications and additions of each stage's matrix products and convolutions,
+     * counted as direct work; norms, softmax and activations are left out. 0: not counted
+     * (enhancing) or not done (the prompt of the last picture is not encoded again). */
+    double flops[EASEL_N_STAGES];
     uint64_t peak_memory_bytes; /* of the process so far */
 };
 
@@ -273,6 +277,24 @@ EASEL_API enum easel_status easel_bench_kernels(
     const struct easel_model_options *options,
     void (*fn)(void *user, const struct easel_bench_row *row), void *user,
     struct easel_bench_limits *limits, struct easel_error *error);
+
+struct easel_bench_stage {
+    double gflops;        /* of easel_picture's flops and seconds; 0: not counted */
+    double peak_gflops;   /* the best measured beside the stage; 0: there was no such stage */
+    double share_of_peak; /* can pass 1 where Winograd's method saves work (decode) */
+};
+struct easel_bench_picture {
+    struct easel_bench_stage stages[EASEL_N_STAGES];
+    double peak_gflops; /* the best of the whole run */
+};
+/* easel_draw, with the processor's peak measured in turns with it: at each stage's and step's
+ * beginning and end, and about once a second between. The seconds in *out are without the
+ * time that takes. */
+EASEL_API enum easel_status easel_bench_model(struct easel_model *model,
+                                              const struct easel_draw_options *options,
+                                              struct easel_picture **out,
+                                              struct easel_bench_picture *bench,
+                                              struct easel_error *error);
 
 #ifdef __cplusplus
 }

@@ -35,6 +35,14 @@
             fail_msg("%s said \"%s\", without \"%s\"", #call, em.text, needle);                   \
     } while (0)
 
+/* |a - b| <= tolerance. */
+#define assert_near(a, b, tolerance)                                                               \
+    do {                                                                                           \
+        double a_ = (a), b_ = (b);                                                                 \
+        if (!(fabs(a_ - b_) <= (tolerance)))                                                       \
+            fail_msg("%s = %.17g, expected %.17g", #a, a_, b_);                                    \
+    } while (0)
+
 /* tests/data/NAME, in a static buffer of 4 that take turns. */
 static inline const char *data_path(const char *name)
 {

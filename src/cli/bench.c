@@ -15,7 +15,9 @@ static const char help[] =
     "  kernels  GFLOP/s of each kernel on the shapes of klein-4B and of the embedded\n"
     "           model, and the share of this processor's own peak, measured in the\n"
     "           same run\n"
-    "  model    seconds of each stage of one picture (default size: 256x256)\n"
+    "  model    seconds and GFLOP/s of each stage of one picture (default size: 256x256),\n"
+    "           and the share of the peak; arithmetic is counted as direct work, so that\n"
+    "           decode, where Winograd's method saves some, can pass 100 %\n"
     "\n"
     "Examples:\n"
     "  easel bench kernels\n"
@@ -129,35 +131,67 @@ static int on_progress(void *user, const struct easel_progress *p)
     return cli_interrupted();
 }
 
-static void print_picture(const struct bench_command *c, const struct easel_model_info *info,
-                          const struct easel_picture *p)
+static json_t *stages_json(const struct easel_picture *p, const struct easel_bench_picture *b)
 {
-    char memory[32];
-    if (c->json) {
-        json_t *seconds = json_object();
-        for (int i = 0; i < EASEL_N_STAGES; i++)
-            json_object_set_new(seconds, easel_stage_name((enum easel_stage)i),
-                                json_real(p->seconds[i]));
-        json_t *o = json_pack(
-            "{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:o, s:f, s:f, s:I}", "model", info->name, "cpu",
-            info->cpu, "threads", (int)info->n_threads, "width", (int)p->width, "height",
-            (int)p->height, "steps", (int)p->steps, "seconds_per_step",
-            p->seconds[EASEL_STAGE_DENOISE] / p->steps, "seconds", seconds, "seconds_total",
-            p->seconds_total, "guidance", p->guidance, "peak_memory_bytes",
-            (json_int_t)p->peak_memory_bytes);
-        json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-        putchar('\n');
-        json_decref(o);
-        return;
-    }
-    printf("%s, %ux%u, %u steps, %s kernels, %u threads\n\n", info->name, p->width, p->height,
-           p->steps, info->cpu, info->n_threads);
+    json_t *stages = json_object();
     for (int i = 0; i < EASEL_N_STAGES; i++)
         if (p->seconds[i] > 0)
-            printf("%-16s %10.3f s\n", easel_stage_name((enum easel_stage)i), p->seconds[i]);
-    printf("%-16s %10.3f s\n", "a step", p->seconds[EASEL_STAGE_DENOISE] / p->steps);
+            json_object_set_new(
+                stages, easel_stage_name((enum easel_stage)i),
+                json_pack("{s:f, s:f, s:f, s:f, s:f}", "seconds", p->seconds[i], "tflop",
+                          p->flops[i] * 1e-12, "gflops", b->stages[i].gflops, "peak_gflops",
+                          b->stages[i].peak_gflops, "share_of_peak", b->stages[i].share_of_peak));
+    return stages;
+}
+
+static void print_picture_json(const struct easel_model_info *info, const struct easel_picture *p,
+                               const struct easel_bench_picture *b)
+{
+    json_t *seconds = json_object();
+    for (int i = 0; i < EASEL_N_STAGES; i++)
+        json_object_set_new(seconds, easel_stage_name((enum easel_stage)i),
+                            json_real(p->seconds[i]));
+    json_t *o = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:o, s:f, s:o, s:f, s:f, s:I}",
+                          "model", info->name, "cpu", info->cpu, "threads", (int)info->n_threads,
+                          "width", (int)p->width, "height", (int)p->height, "steps", (int)p->steps,
+                          "seconds_per_step", p->seconds[EASEL_STAGE_DENOISE] / p->steps, "seconds",
+                          seconds, "seconds_total", p->seconds_total, "stages", stages_json(p, b),
+                          "peak_gflops", b->peak_gflops, "guidance", p->guidance,
+                          "peak_memory_bytes", (json_int_t)p->peak_memory_bytes);
+    json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(o);
+}
+
+static void print_stage(const char *name, double seconds, double flops,
+                        const struct easel_bench_stage *s)
+{
+    printf("%-16s %10.3f s", name, seconds);
+    if (s->gflops > 0)
+        printf(" %10.1f GFLOP %10.1f GFLOP/s %6.0f %%", flops * 1e-9, s->gflops,
+               100 * s->share_of_peak);
+    putchar('\n');
+}
+
+static void print_picture(const struct easel_model_info *info, const struct easel_picture *p,
+                          const struct easel_bench_picture *b)
+{
+    char memory[32];
+    double steps = p->steps;
+    printf("%s, %ux%u, %u steps, %s kernels, %u threads\n\n", info->name, p->width, p->height,
+           p->steps, info->cpu, info->n_threads);
+    printf("%-16s %12s %16s %18s %8s\n", "stage", "time", "work", "speed", "of peak");
+    for (int i = 0; i < EASEL_N_STAGES; i++)
+        if (p->seconds[i] > 0)
+            print_stage(easel_stage_name((enum easel_stage)i), p->seconds[i], p->flops[i],
+                        &b->stages[i]);
+    print_stage("a step", p->seconds[EASEL_STAGE_DENOISE] / steps,
+                p->flops[EASEL_STAGE_DENOISE] / steps, &b->stages[EASEL_STAGE_DENOISE]);
     printf("%-16s %10.3f s\n", "total", p->seconds_total);
-    printf("%-16s %10s\n", "peak memory", cli_bytes(p->peak_memory_bytes, memory, sizeof memory));
+    printf("%-16s %12s\n", "peak memory", cli_bytes(p->peak_memory_bytes, memory, sizeof memory));
+    printf("\nPeak of this machine, measured in turns with the above: %.1f GFLOP/s of fused "
+           "multiply-adds.\n",
+           b->peak_gflops);
 }
 
 static int bench_model(struct bench_command *c, const char *name)
@@ -165,6 +199,7 @@ static int bench_model(struct bench_command *c, const char *name)
     struct easel_error error;
     struct easel_model *model = NULL;
     struct easel_picture *picture = NULL;
+    struct easel_bench_picture measured;
     struct progress_view view;
     enum easel_status status = easel_model_open(name, &c->model, &model, &error);
     if (!status) {
@@ -179,11 +214,13 @@ static int bench_model(struct bench_command *c, const char *name)
             c->draw.references = &c->reference;
             c->draw.n_references = 1;
         }
-        status = easel_draw(model, &c->draw, &picture, &error);
+        status = easel_bench_model(model, &c->draw, &picture, &measured, &error);
         progress_view_end(&view);
     }
-    if (!status)
-        print_picture(c, easel_model_info(model), picture);
+    if (!status && c->json)
+        print_picture_json(easel_model_info(model), picture, &measured);
+    else if (!status)
+        print_picture(easel_model_info(model), picture, &measured);
     easel_picture_free(picture);
     easel_model_close(model);
     return status ? cli_failed(status, &error) : 0;

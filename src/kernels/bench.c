@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "kernels/bench.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,9 +10,8 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "kernels/backend.h"
-#include "kernels/cpu/cpu.h"
 
-#define PEAK_SECONDS 0.004 /* of one measurement: shorter than a time slice */
+#define RUN_SECONDS 0.004 /* of a short case, repeated: no clock is finer */
 #define CASE_SECONDS 0.4   /* then the next shape, */
 #define CASE_RUNS_MIN 3    /* but not before so many runs */
 #define SLICE_SECONDS 0.02 /* a long case is cut into parts of about so much */
@@ -67,12 +67,10 @@ static const struct bench_case cases[] = {
 };
 
 struct bench {
-    struct pool *pool;
     struct backend *be;
-    const struct cpu_kernels *k;
-    char *weights;  /* random bits that are small numbers in any type */
-    float *x, *y;   /* inputs and outputs of the largest case */
-    size_t rounds;  /* of FMAs in PEAK_SECONDS */
+    char *weights; /* random bits that are small numbers in any type */
+    float *x, *y;  /* inputs and outputs of the largest case */
+    struct kernels_yardstick peak;
     struct kernels_limits best;
 };
 
@@ -123,58 +121,6 @@ static double case_flops(const struct bench_case *c)
     return 2.0 * m * n * k;
 }
 
-/* ---- the yardsticks ---- */
-
-static void peak_task(void *ctx, size_t task, unsigned worker)
-{
-    const struct bench *b = ctx;
-    (void)task;
-    (void)worker;
-    (void)b->k->fma_rounds(b->rounds);
-}
-
-static double measure_peak(struct bench *b)
-{
-    size_t n = pool_n_threads(b->pool);
-    double start = clock_now_s();
-    pool_run(b->pool, n, peak_task, b);
-    double s = clock_now_s() - start;
-    double gflops = (double)(n * b->rounds * b->k->fma_flops_per_round) / s * 1e-9;
-    if (gflops > b->best.peak_gflops)
-        b->best.peak_gflops = gflops;
-    return gflops;
-}
-
-static void choose_rounds(struct bench *b)
-{
-    for (b->rounds = 1000; b->rounds < (size_t)1 << 40; b->rounds *= 2) {
-        double start = clock_now_s();
-        (void)b->k->fma_rounds(b->rounds);
-        if (clock_now_s() - start > PEAK_SECONDS / 2)
-            return;
-    }
-}
-
-#define READ_TASKS 64
-
-static void read_task(void *ctx, size_t task, unsigned worker)
-{
-    const struct bench *b = ctx;
-    (void)worker;
-    size_t part = READ_BYTES / READ_TASKS;
-    (void)b->k->read_bytes(b->weights + task * part, part);
-}
-
-static double measure_read(struct bench *b)
-{
-    double start = clock_now_s();
-    pool_run(b->pool, READ_TASKS, read_task, b);
-    double gbytes_s = (double)READ_BYTES / (clock_now_s() - start) * 1e-9;
-    if (gbytes_s > b->best.peak_gbytes_s)
-        b->best.peak_gbytes_s = gbytes_s;
-    return gbytes_s;
-}
-
 /* ---- one shape ---- */
 
 /* A linear layer's outputs are cut into slices, between which the yardstick is measured:
@@ -190,6 +136,20 @@ static void weights_free(struct bench *b, struct case_weights *cw)
         backend_weight_free(b->be, cw->w[i]);
         backend_weight_free(b->be, cw->w_up[i]);
     }
+}
+
+static double measure_peak(struct bench *b)
+{
+    double gflops = kernels_yardstick_measure(&b->peak);
+    b->best.peak_gflops = fmax(b->best.peak_gflops, gflops);
+    return gflops;
+}
+
+static double measure_read(struct bench *b)
+{
+    double gbytes_s = kernels_read_gbytes_s(b->be, b->weights, READ_BYTES);
+    b->best.peak_gbytes_s = fmax(b->best.peak_gbytes_s, gbytes_s);
+    return gbytes_s;
 }
 
 static size_t slices_of(const struct bench *b, const struct bench_case *c)
@@ -311,7 +271,7 @@ static enum err time_case(struct bench *b, const struct bench_case *c, struct ke
     describe(c, row);
     bool streams = c->op == BENCH_GEMV;
     double best_s[SLICES_MAX], peak = 0.0, begin = clock_now_s();
-    size_t repeat = (size_t)(PEAK_SECONDS * b->best.peak_gflops * 1e9 / case_flops(c)) + 1;
+    size_t repeat = (size_t)(RUN_SECONDS * b->best.peak_gflops * 1e9 / case_flops(c)) + 1;
     repeat = streams ? 1 : repeat;
     if (cw.n_slices == 1)
         run_slice(b, c, &cw, 0); /* pages and caches */
@@ -381,15 +341,14 @@ enum err kernels_bench(struct pool *pool, enum cpu_level level,
                        void (*report)(void *ctx, const struct kernel_timing *row), void *ctx,
                        struct kernels_limits *out, struct errmsg *em)
 {
-    struct bench b = {.pool = pool};
+    struct bench b = {0};
     enum err rc = backend_cpu_new(pool, level, &b.be, em);
     if (rc)
         return rc;
-    b.k = &cpu_backend_of(b.be)->k;
     rc = buffers_new(&b, level, em);
     if (rc)
         goto out;
-    choose_rounds(&b);
+    kernels_yardstick_init(&b.peak, b.be);
     (void)measure_peak(&b);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct kernel_timing row;

@@ -8,6 +8,7 @@
 #include "base/cpu.h"
 #include "base/err.h"
 #include "base/pool.h"
+#include "kernels/backend.h"
 
 struct kernel_timing {
     const char *op;    /* "linear", "swiglu", "gemv", "conv2d", "attention" */
@@ -34,5 +35,21 @@ struct kernels_limits {
 NODISCARD enum err kernels_bench(struct pool *pool, enum cpu_level level,
                                  void (*report)(void *ctx, const struct kernel_timing *row),
                                  void *ctx, struct kernels_limits *out, struct errmsg *em);
+
+/* ---- The yardsticks, for others to measure beside ---- */
+
+/* FMAs between registers, in the best instructions of a CPU backend, which it borrows. */
+struct kernels_yardstick {
+    struct backend *be;
+    size_t rounds;
+};
+/* Takes some 10 ms. */
+void kernels_yardstick_init(struct kernels_yardstick *y, struct backend *be);
+/* 10^9 multiplications and additions a second, on all the backend's threads, for about
+ * 4 ms. Not while the backend computes. */
+double kernels_yardstick_measure(struct kernels_yardstick *y);
+
+/* 10^9 bytes a second that all threads read from size_bytes (a multiple of 64), in order. */
+double kernels_read_gbytes_s(struct backend *be, const void *bytes, size_t size_bytes);
 
 #endif

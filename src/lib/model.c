@@ -175,6 +175,11 @@ const struct easel_model_info *easel_model_info(const struct easel_model *m)
     return &m->info;
 }
 
+struct backend *lib_model_backend(struct easel_model *m)
+{
+    return m->backend;
+}
+
 struct list_ctx {
     void (*fn)(void *, const char *, const char *, const char *);
     void *user;
@@ -277,6 +282,8 @@ static enum err give_picture(const struct easel_model *m, const struct easel_dra
     p->n_tokens_dropped = (unsigned)r->n_tokens_dropped;
     for (unsigned i = 0; i < EASEL_N_STAGES; i++)
         p->seconds[i] = r->seconds[i];
+    for (unsigned i = 0; i < EASEL_N_STAGES; i++)
+        p->flops[i] = r->flops[i];
     p->peak_memory_bytes = mem_peak_bytes();
     *out = p;
     return ERR_OK;

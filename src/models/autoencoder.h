@@ -42,6 +42,12 @@ NODISCARD enum err autoencoder_encode(struct autoencoder *ae, const float *rgb, 
                                       size_t w_px, float *tokens,
                                       const struct progress *progress, struct errmsg *em);
 
+/* Multiplications and additions of the calls above: 2·k²·c_in·c_out for each output pixel of
+ * each convolution as if done directly (3x3 ones in fact take a quarter of it, by Winograd's
+ * method), 4·pixels²·channels for an attention. Norms and activations are not counted. */
+double autoencoder_decode_flops(const struct autoencoder *ae, size_t h_tok, size_t w_tok);
+double autoencoder_encode_flops(const struct autoencoder *ae, size_t h_px, size_t w_px);
+
 /* Denormalised and unpacked latent [h_tok * patch, w_tok * patch, latent_channels]
  * from tokens, and back: what lies between the two halves above. */
 void autoencoder_unpack(const struct autoencoder *ae, const float *tokens, size_t h_tok,

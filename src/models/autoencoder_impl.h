@@ -34,6 +34,9 @@ struct autoencoder_kind {
                        const struct progress *progress, struct errmsg *em);
     enum err (*encode)(struct autoencoder *ae, const float *rgb, size_t h_px, size_t w_px,
                        float *latent, const struct progress *progress, struct errmsg *em);
+    /* See autoencoder_decode_flops. h, w: of the latent, for the encoder of the picture. */
+    double (*decode_flops)(const struct autoencoder *ae, size_t h, size_t w);
+    double (*encode_flops)(const struct autoencoder *ae, size_t h_px, size_t w_px);
 };
 
 extern const struct autoencoder_kind autoencoder_kl_kind;
@@ -73,6 +76,9 @@ struct ae_norm {
     struct weight *w, *b;
     size_t channels;
 };
+
+/* Multiplications and additions for so many output pixels; 0 where there is no weight. */
+double ae_conv_flops(const struct ae_conv *c, double n_pixels);
 
 /* Load NAME.weight and NAME.bias, their shapes as given, every value finite.
  * Missing or misshapen tensors are named in the message. */

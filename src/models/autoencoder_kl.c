@@ -491,4 +491,6 @@ const struct autoencoder_kind autoencoder_kl_kind = {
     .close = kl_close,
     .decode = kl_decode,
     .encode = kl_encode,
+    .decode_flops = kl_decode_flops,
+    .encode_flops = kl_encode_flops,
 };

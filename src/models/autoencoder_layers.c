@@ -8,6 +8,11 @@
 
 #define NAME_MAX_BYTES 192
 
+double ae_conv_flops(const struct ae_conv *c, double n_pixels)
+{
+    return 2.0 * (double)(c->k * c->k) * (double)c->c_in * (double)c->c_out * n_pixels;
+}
+
 /* True when no element of a 16-bit type has all exponent bits set. Without branches,
  * so that a whole model takes a few milliseconds. */
 static bool finite_16(const void *data, size_t n, uint16_t exponent)

@@ -55,8 +55,7 @@ float *ae_slot(struct ae_run *r, unsigned slot, size_t offset, size_t n)
 
 static uint64_t conv_mflop(const struct ae_conv *c, size_t n_pixels)
 {
-    return (uint64_t)(2.0e-6 * (double)c->k * (double)c->k * (double)c->c_in * (double)c->c_out *
-                      (double)n_pixels);
+    return (uint64_t)(1e-6 * ae_conv_flops(c, (double)n_pixels));
 }
 
 static struct conv2d_args whole_conv(const struct ae_conv *c, const struct ae_conv_args *a)

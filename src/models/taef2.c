@@ -400,10 +400,44 @@ NODISCARD static enum err taef2_encode(struct autoencoder *ae, const float *rgb,
     return ae_run(ae, encode_walk, &j, progress, em);
 }
 
+/* ---- How much arithmetic that is ---- */
+
+static double stage_flops(const struct stage *s, double n_pixels)
+{
+    double flops = ae_conv_flops(&s->conv, n_pixels);
+    for (size_t i = 0; i < s->n_blocks; i++) {
+        const struct block *b = &s->blocks[i];
+        for (size_t j = 0; j < 3; j++)
+            flops += ae_conv_flops(&b->conv[j], n_pixels);
+        flops += ae_conv_flops(&b->pool[0], n_pixels) + ae_conv_flops(&b->pool[1], n_pixels);
+    }
+    return flops;
+}
+
+static double taef2_decode_flops(const struct autoencoder *ae, size_t h, size_t w)
+{
+    const struct half *d = &((const struct taef2 *)ae->model)->decoder;
+    double n_pixels = (double)h * (double)w, flops = ae_conv_flops(&d->last, 64 * n_pixels);
+    for (size_t s = 0; s < N_STAGES; s++, n_pixels *= 4)
+        flops += stage_flops(&d->stages[s], n_pixels);
+    return flops;
+}
+
+static double taef2_encode_flops(const struct autoencoder *ae, size_t h_px, size_t w_px)
+{
+    const struct half *e = &((const struct taef2 *)ae->model)->encoder;
+    double n_pixels = (double)h_px * (double)w_px, flops = ae_conv_flops(&e->last, n_pixels / 64);
+    for (size_t s = 0; s < N_STAGES; s++, n_pixels /= 4)
+        flops += stage_flops(&e->stages[s], n_pixels);
+    return flops;
+}
+
 const struct autoencoder_kind autoencoder_taef2_kind = {
     .class_name = "AutoencoderTAEF2",
     .open = taef2_open,
     .close = taef2_close,
     .decode = taef2_decode,
     .encode = taef2_encode,
+    .decode_flops = taef2_decode_flops,
+    .encode_flops = taef2_encode_flops,
 };

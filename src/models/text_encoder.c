@@ -323,3 +323,16 @@ enum err text_encoder_hidden_states(struct text_encoder *te, const int32_t *ids,
     te_run_deinit(&e.run, te);
     return rc;
 }
+
+double text_encoder_flops(const struct text_encoder_info *info, size_t n, size_t n_valid,
+                          size_t last_layer)
+{
+    double rows = (double)n, keys = (double)n_valid, hidden = (double)info->hidden;
+    double q_dim = (double)(info->n_heads * info->head_dim);
+    double kv_dim = (double)(info->n_kv_heads * info->head_dim);
+    /* query i sees keys up to its own, and none of the padding */
+    double pairs = keys * (keys + 1) / 2 + (rows - keys) * keys;
+    double block = 4 * rows * hidden * q_dim + 4 * keys * hidden * kv_dim +
+                   6 * rows * hidden * (double)info->mlp + 4 * pairs * q_dim;
+    return (double)last_layer * block;
+}

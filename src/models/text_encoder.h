@@ -52,6 +52,12 @@ NODISCARD enum err text_encoder_hidden_states(struct text_encoder *te, const int
                                               const struct progress *progress,
                                               struct errmsg *em);
 
+/* Multiplications and additions of text_encoder_hidden_states up to the given layer, all of
+ * its matrix products: for each block 2·rows·n·k of each linear layer (n rows, n_valid for
+ * keys and values), and 4·q_dim for each pair of a query and a key that it may see. */
+double text_encoder_flops(const struct text_encoder_info *info, size_t n, size_t n_valid,
+                          size_t last_layer);
+
 struct generate_options {
     size_t max_new_tokens;    /* at least 1 */
     float temperature;        /* 0: greedy; else finite and positive */

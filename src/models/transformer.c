@@ -122,7 +122,7 @@ static enum err load_mlp(struct loader *ld, struct stream *s, const char *mlp_in
                          const char *mlp_out)
 {
     size_t hidden = ld->t->info.hidden;
-    size_t mlp = ld->t->mlp;
+    size_t mlp = ld->t->info.mlp;
     const struct slice in[] = {{&s->mlp_gate, mlp}, {&s->mlp_up, mlp}};
     enum err rc = load_slices(ld, in, 2, hidden, mlp_in);
     return rc ? rc : load_matrix(ld, &s->mlp_down, hidden, mlp, mlp_out);
@@ -133,7 +133,7 @@ static enum err load_single(struct loader *ld, struct single_block *b, size_t i,
                             const char *out, const char *norm_q, const char *norm_k)
 {
     size_t hidden = ld->t->info.hidden;
-    size_t mlp = ld->t->mlp;
+    size_t mlp = ld->t->info.mlp;
     char name[NAME_BYTES_MAX];
     const struct slice slices[] = {
         {&b->q, hidden}, {&b->kv, 2 * hidden}, {&b->mlp_gate, mlp}, {&b->mlp_up, mlp}};
@@ -168,7 +168,7 @@ static enum err load_outside(struct loader *ld, bool bfl)
     const struct entry entries[] = {
         {&t->img_in, hidden, info->in_channels, "x_embedder", "img_in"},
         {&t->txt_in, hidden, info->text_width, "context_embedder", "txt_in"},
-        {&t->time.in, hidden, t->n_sinusoids, "time_guidance_embed.timestep_embedder.linear_1",
+        {&t->time.in, hidden, t->info.n_sinusoids, "time_guidance_embed.timestep_embedder.linear_1",
          "time_in.in_layer"},
         {&t->time.out, hidden, hidden, "time_guidance_embed.timestep_embedder.linear_2",
          "time_in.out_layer"},
@@ -179,8 +179,8 @@ static enum err load_outside(struct loader *ld, bool bfl)
         {&t->mod_single, 3 * hidden, hidden, "single_stream_modulation.linear",
          "single_stream_modulation.lin"},
         {&t->final, info->out_channels, hidden, "proj_out", "final_layer.linear"},
-        {&t->guidance.in, hidden, t->n_sinusoids, "time_guidance_embed.guidance_embedder.linear_1",
-         "guidance_in.in_layer"},
+        {&t->guidance.in, hidden, t->info.n_sinusoids,
+         "time_guidance_embed.guidance_embedder.linear_1", "guidance_in.in_layer"},
         {&t->guidance.out, hidden, hidden, "time_guidance_embed.guidance_embedder.linear_2",
          "guidance_in.out_layer"},
     };
@@ -325,7 +325,7 @@ static enum err read_config(struct transformer *t, const struct config *c, const
         {"attention_head_dim", 2, HEAD_DIM_MAX, 128, &info->head_dim},
         {"num_attention_heads", 1, LIMIT_WIDTH_MAX, 48, &info->n_heads},
         {"joint_attention_dim", 1, LIMIT_WIDTH_MAX, 15360, &info->text_width},
-        {"timestep_guidance_channels", 2, LIMIT_WIDTH_MAX, 256, &t->n_sinusoids},
+        {"timestep_guidance_channels", 2, LIMIT_WIDTH_MAX, 256, &info->n_sinusoids},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         rc = config_size(c, sizes[i].key, sizes[i].min, sizes[i].max, sizes[i].fallback,
@@ -353,9 +353,9 @@ static enum err read_config(struct transformer *t, const struct config *c, const
     if (patch != 1)
         return err_set(em, ERR_UNSUPPORTED, "%s: patch_size is %zu; only 1 is supported", path,
                        patch);
-    if (t->n_sinusoids % 2)
+    if (t->info.n_sinusoids % 2)
         return err_set(em, ERR_UNSUPPORTED, "%s: timestep_guidance_channels is %zu, which is odd",
-                       path, t->n_sinusoids);
+                       path, t->info.n_sinusoids);
     info->hidden = info->n_heads * info->head_dim;
     if (info->hidden > LIMIT_WIDTH_MAX)
         return err_set(em, ERR_FORMAT,
@@ -365,7 +365,7 @@ static enum err read_config(struct transformer *t, const struct config *c, const
     if (mlp < 1.0 || mlp > 2.0 * LIMIT_WIDTH_MAX)
         return err_set(em, ERR_FORMAT, "%s: mlp_ratio %g makes an mlp of %g channels", path,
                        mlp_ratio, mlp);
-    t->mlp = (size_t)mlp;
+    t->info.mlp = (size_t)mlp;
     t->eps = (float)eps;
     return read_axes(t, c, path, em);
 }
@@ -510,7 +510,7 @@ static enum err read_shapes(struct loader *ld)
         {"img_in.weight", 2, 0, &info->hidden},
         {"img_in.weight", 2, 1, &info->in_channels},
         {"txt_in.weight", 2, 1, &info->text_width},
-        {"time_in.in_layer.weight", 2, 1, &t->n_sinusoids},
+        {"time_in.in_layer.weight", 2, 1, &info->n_sinusoids},
         {"final_layer.linear.weight", 2, 0, &info->out_channels},
         {doubles ? "double_blocks.0.img_attn.norm.query_norm.scale"
                  : "single_blocks.0.norm.query_norm.scale",
@@ -538,13 +538,13 @@ static enum err read_shapes(struct loader *ld)
                            path, mlp, info->hidden);
         mlp -= info->hidden;
     }
-    if (t->n_sinusoids % 2)
+    if (t->info.n_sinusoids % 2)
         return err_set(ld->em, ERR_FORMAT,
                        "%s: tensor time_in.in_layer.weight has an odd number "
                        "of columns, %zu",
-                       path, t->n_sinusoids);
+                       path, t->info.n_sinusoids);
     info->n_heads = info->hidden / info->head_dim;
-    t->mlp = mlp;
+    t->info.mlp = mlp;
     t->rope_theta = 2000.0;
     t->eps = 1e-6f;
     for (size_t i = 0; i < N_AXES; i++)

@@ -17,6 +17,8 @@ struct transformer;
 
 struct transformer_info {
     size_t in_channels, out_channels, hidden, n_heads, head_dim, n_double, n_single, text_width;
+    size_t mlp;         /* width of the mlp's activation */
+    size_t n_sinusoids; /* of the timestep's embedding, cosines first */
     bool guidance_embed;
     uint64_t n_params, weight_bytes;
 };
@@ -55,6 +57,14 @@ size_t transformer_run_bytes(const struct transformer *t, size_t n_text, size_t 
 NODISCARD enum err transformer_forward(struct transformer_run *r, const float *image,
                                        float timestep, float guidance, float *velocity,
                                        const struct progress *progress, struct errmsg *em);
+
+/* Multiplications and additions of one transformer_forward, all of its matrix products:
+ * 2·m·n·k for each linear layer over m rows, 4·queries·keys·hidden for each attention. A
+ * block over n tokens comes to n·(8·hidden² + 6·hidden·mlp) + 4·n²·hidden, of which the last
+ * single block does only keys and values for rows without a velocity. Norms, softmax,
+ * rotations and the text's embedding (made once, in run_new) are not counted. */
+double transformer_flops(const struct transformer_info *info, size_t n_text, size_t n_image,
+                         size_t n_out);
 
 /* For tests: called with every block's output on the host.
  * stage: "temb", "double.N.img", "double.N.txt", "single.N"; data [rows, channels]. */

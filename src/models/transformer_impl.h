@@ -40,8 +40,6 @@ struct transformer {
     struct backend *be;
     struct weights *weights;
     struct transformer_info info;
-    size_t mlp;          /* width of the mlp's activation */
-    size_t n_sinusoids;  /* of the timestep embedding, cosines first */
     size_t axes[N_AXES]; /* channels of a head that each axis of a position turns */
     double rope_theta;
     float eps;

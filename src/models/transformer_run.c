@@ -97,12 +97,12 @@ static bool plan_make(const struct transformer *t, size_t n_text, size_t n_image
     return reserve(total, n_tokens, hidden, &p->h) &&
            reserve(total, n_tokens, 2 * hidden, &p->kv) &&
            reserve(total, n_rows, hidden, &p->norm) && reserve(total, n_rows, hidden, &p->q) &&
-           reserve(total, n_rows, hidden + t->mlp, &p->cat) &&
+           reserve(total, n_rows, hidden + t->info.mlp, &p->cat) &&
            reserve(total, n_image, info->in_channels, &p->image) &&
            reserve(total, n_image, info->out_channels, &p->velocity) &&
            reserve(total, n_tokens, info->head_dim / 2, &p->cos) &&
            reserve(total, n_tokens, info->head_dim / 2, &p->sin) &&
-           reserve(total, 2, t->n_sinusoids, &p->sinusoids) &&
+           reserve(total, 2, t->info.n_sinusoids, &p->sinusoids) &&
            reserve(total, 1, hidden, &p->embed) && reserve(total, 1, hidden, &p->temb) &&
            reserve(total, 1, hidden, &p->silu_temb) && reserve(total, 6, hidden, &p->mod_img) &&
            reserve(total, 6, hidden, &p->mod_txt) && reserve(total, 3, hidden, &p->mod_single) &&
@@ -190,7 +190,7 @@ static enum err run_fill(struct transformer_run *r, const float *text,
 {
     const struct transformer *t = r->t;
     r->text = malloc(r->n_text * t->info.hidden * sizeof *r->text);
-    r->sinusoids = malloc(2 * t->n_sinusoids * sizeof *r->sinusoids);
+    r->sinusoids = malloc(2 * t->info.n_sinusoids * sizeof *r->sinusoids);
     if (!r->text || !r->sinusoids)
         return err_nomem(em, r->n_text * t->info.hidden * sizeof *r->text);
     enum err rc = backend_alloc(t->be, r->at.n_floats, &r->memory, em);
@@ -292,7 +292,7 @@ static void embed(struct transformer_run *r, const struct embedder *e, const flo
     float *between = r->memory + r->at.embed;
     struct linear_args in = {
         .x = x,
-        .ldx = r->t->n_sinusoids,
+        .ldx = r->t->info.n_sinusoids,
         .m = 1,
         .w = e->in,
         .y = between,
@@ -317,7 +317,7 @@ static enum err condition(struct transformer_run *r, float timestep, float guida
 {
     const struct transformer *t = r->t;
     size_t hidden = t->info.hidden;
-    size_t n = t->n_sinusoids;
+    size_t n = t->info.n_sinusoids;
     float *mem = r->memory;
     float *temb = mem + r->at.temb;
     float *x = mem + r->at.sinusoids;
@@ -428,7 +428,7 @@ static void attend(struct transformer_run *r, struct range rows, const struct we
         .ldq = hidden,
         .ldk = 2 * hidden,
         .ldv = 2 * hidden,
-        .ldo = hidden + r->t->mlp,
+        .ldo = hidden + r->t->info.mlp,
         .n_q = rows.n,
         .n_k = n_tokens,
         .n_k_valid = n_tokens,
@@ -452,7 +452,7 @@ static void activate(struct transformer_run *r, struct range rows, const struct 
         .w = gate,
         .w_up = up,
         .y = r->memory + r->at.cat + hidden,
-        .ldy = hidden + r->t->mlp,
+        .ldy = hidden + r->t->info.mlp,
     };
     backend_linear(r->t->be, &a);
 }
@@ -464,7 +464,7 @@ static void add_gated(struct transformer_run *r, struct range rows, const struct
     size_t hidden = r->t->info.hidden;
     struct linear_args a = {
         .x = r->memory + r->at.cat + column,
-        .ldx = hidden + r->t->mlp,
+        .ldx = hidden + r->t->info.mlp,
         .m = rows.n,
         .w = w,
         .gate = gate,

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/size.h"
 #include "models/noise.h"
 #include "pipeline/drawing.h"
 #include "pipeline/prompt.h"
@@ -16,10 +17,6 @@
 #define REFERENCE_T_STEP 10.0f
 /* Weights from here on are worth giving back between the stages. */
 #define LARGE_WEIGHTS_BYTES ((uint64_t)1 << 30)
-
-/* Multiply-adds of the autoencoders per pixel, for the progress estimate only. */
-#define TAEF2_FLOPS_PER_PIXEL 0.54e6
-#define KL_FLOPS_PER_PIXEL 6.5e6
 
 /* ---- progress -------------------------------------------------------------- */
 
@@ -43,25 +40,32 @@ static bool on_tick(void *ctx, size_t done, size_t total)
     return report(d, total ? (double)done / (double)total : 0.0, NULL);
 }
 
-static double text_work(const struct pipeline *p)
+/* n_valid: tokens that are no padding. */
+static double text_work(const struct pipeline *p, size_t n_valid)
 {
     struct text_encoder_info te = text_encoder_info(p->text_encoder);
-    return 2.0 * (double)te.n_params * (double)p->dir.max_tokens;
+    size_t last = 0;
+    for (size_t i = 0; i < p->dir.n_text_layers; i++)
+        last = max_size(last, p->dir.text_layers[i]);
+    return text_encoder_flops(&te, p->dir.max_tokens, n_valid, last);
 }
 
 static double step_work(const struct drawing *d)
 {
     struct transformer_info tr = transformer_info(d->p->transformer);
-    double n = (double)(d->n_image + d->p->dir.max_tokens);
     double passes = d->p->uses_cfg && d->guidance > 1 ? 2 : 1;
-    return passes * (2.0 * (double)tr.n_params * n +
-                     4.0 * n * n * (double)tr.hidden * (double)(tr.n_double + tr.n_single));
+    return passes * transformer_flops(&tr, d->p->dir.max_tokens, d->n_image, d->n_noise);
 }
 
-static double autoencoder_work(const struct pipeline *p, size_t n_pixels)
+static double reference_work(const struct drawing *d, size_t i)
 {
-    bool tiny = autoencoder_is_tiny(p->autoencoder);
-    return (double)n_pixels * (tiny ? TAEF2_FLOPS_PER_PIXEL : KL_FLOPS_PER_PIXEL);
+    const struct image *ref = &d->references[i];
+    return autoencoder_encode_flops(d->p->autoencoder, ref->height_px, ref->width_px);
+}
+
+static double decode_work(const struct drawing *d)
+{
+    return autoencoder_decode_flops(d->p->autoencoder, d->grid.h_tok, d->grid.w_tok);
 }
 
 /* The work of a stage begins: what came before is done. */
@@ -72,26 +76,25 @@ static enum err begin(struct drawing *d, enum stage stage, double work, struct e
     return report(d, 0, NULL) ? ERR_OK : err_set(em, ERR_CANCELLED, "cancelled");
 }
 
-static void end(struct drawing *d, double started_s)
+/* flops: of the work that was really done. */
+static void end(struct drawing *d, double started_s, double flops)
 {
     d->result->seconds[d->stage] += clock_now_s() - started_s;
+    d->result->flops[d->stage] += flops;
     d->work_done += d->work_stage;
     d->work_stage = 0;
 }
 
 static void plan_work(struct drawing *d)
 {
-    const struct pipeline *p = d->p;
-    size_t ref_pixels = 0;
+    double text = text_work(d->p, d->p->dir.max_tokens);
+    d->work_total = text + (double)d->steps * step_work(d) + decode_work(d);
     for (size_t i = 0; i < d->req->n_references; i++)
-        ref_pixels += d->references[i].width_px * d->references[i].height_px;
-    d->work_total = text_work(p) + (double)d->steps * step_work(d) +
-                    autoencoder_work(p, ref_pixels) +
-                    autoencoder_work(p, d->grid.drawn_w_px * d->grid.drawn_h_px);
+        d->work_total += reference_work(d, i);
     if (d->req->enhance)
-        d->work_total += text_work(p);
-    if (p->uses_cfg && d->guidance > 1)
-        d->work_total += text_work(p);
+        d->work_total += text;
+    if (d->p->uses_cfg && d->guidance > 1)
+        d->work_total += text;
 }
 
 /* ---- the stages ------------------------------------------------------------ */
@@ -107,12 +110,12 @@ static enum err enhance(struct drawing *d, struct errmsg *em)
         return ERR_OK;
     double started = clock_now_s();
     struct progress progress = ticker(d);
-    enum err rc = begin(d, STAGE_ENHANCE, text_work(d->p), em);
+    enum err rc = begin(d, STAGE_ENHANCE, text_work(d->p, d->p->dir.max_tokens), em);
     if (!rc)
         rc = prompt_enhance(&d->p->dir, d->p->tokenizer, d->p->text_encoder, d->req->prompt,
                             d->req->n_references > 0, d->req->seed, &d->enhanced, &progress, em);
     if (!rc)
-        end(d, started);
+        end(d, started, 0);
     return rc;
 }
 
@@ -121,8 +124,8 @@ static enum err embed_text(struct drawing *d, const char *prompt, struct text_ca
                            struct errmsg *em)
 {
     struct pipeline *p = d->p;
-    double started = clock_now_s();
-    enum err rc = begin(d, STAGE_TEXT, text_work(p), em);
+    double started = clock_now_s(), flops = 0;
+    enum err rc = begin(d, STAGE_TEXT, text_work(p, p->dir.max_tokens), em);
     if (rc)
         return rc;
     if (!cache->prompt || strcmp(cache->prompt, prompt)) {
@@ -136,6 +139,7 @@ static enum err embed_text(struct drawing *d, const char *prompt, struct text_ca
         cache->n_tokens = ids.n;
         cache->n_valid = ids.n_valid;
         cache->n_dropped = ids.n_dropped;
+        flops = text_work(p, ids.n_valid);
         prompt_ids_deinit(&ids);
         if (!rc && !(cache->prompt = strdup(prompt)))
             rc = err_nomem(em, strlen(prompt));
@@ -143,7 +147,7 @@ static enum err embed_text(struct drawing *d, const char *prompt, struct text_ca
             text_cache_deinit(cache);
     }
     if (!rc)
-        end(d, started);
+        end(d, started, flops);
     return rc;
 }
 
@@ -177,8 +181,8 @@ static enum err encode_references(struct drawing *d, struct errmsg *em)
         const struct image *ref = &d->references[i];
         size_t n_values = ref->width_px * ref->height_px * 3;
         struct progress progress = ticker(d);
-        enum err rc = begin(d, STAGE_REFERENCES,
-                            autoencoder_work(d->p, ref->width_px * ref->height_px), em);
+        double work = reference_work(d, i);
+        enum err rc = begin(d, STAGE_REFERENCES, work, em);
         if (rc)
             return rc;
         float *rgb = malloc(n_values * sizeof *rgb);
@@ -192,7 +196,7 @@ static enum err encode_references(struct drawing *d, struct errmsg *em)
         if (rc)
             return rc;
         out += d->reference_grids[i].w_tok * d->reference_grids[i].h_tok * d->token_width;
-        end(d, started);
+        end(d, started, work);
         started = clock_now_s();
     }
     return ERR_OK;
@@ -303,7 +307,7 @@ static enum err denoise(struct drawing *d, struct errmsg *em)
             d->tokens[j] += (sigma_next - sigma) * d->velocity[j];
         if (d->req->on_latent)
             d->req->on_latent(d->req->ctx, i, d->tokens, d->n_noise, d->token_width);
-        end(d, started);
+        end(d, started, work);
         started = clock_now_s();
     }
     transformer_run_free(d->run);
@@ -314,12 +318,12 @@ static enum err denoise(struct drawing *d, struct errmsg *em)
 
 static enum err decode(struct drawing *d, struct errmsg *em)
 {
-    double started = clock_now_s();
+    double started = clock_now_s(), work = decode_work(d);
     struct image drawn = {0};
     struct progress progress = ticker(d);
     size_t w = d->grid.drawn_w_px, h = d->grid.drawn_h_px;
     float *rgb = NULL;
-    enum err rc = begin(d, STAGE_DECODE, autoencoder_work(d->p, w * h), em);
+    enum err rc = begin(d, STAGE_DECODE, work, em);
     if (rc)
         return rc;
     release_transformer(d->p);
@@ -336,7 +340,7 @@ static enum err decode(struct drawing *d, struct errmsg *em)
     free(rgb);
     if (rc)
         return rc;
-    end(d, started);
+    end(d, started, work);
     return report(d, 0, NULL) ? ERR_OK : err_set(em, ERR_CANCELLED, "cancelled");
 }
 

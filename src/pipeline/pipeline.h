@@ -60,6 +60,10 @@ struct draw_result {
     char *enhanced_prompt; /* NULL if it was not asked for */
     size_t n_tokens, n_tokens_dropped;
     double seconds[N_STAGES];
+    /* Multiplications and additions of each stage's matrix products (the models' *_flops);
+     * 0 for what was not done anew (a prompt that was the last one's) and for
+     * STAGE_ENHANCE, whose length nobody knows before. */
+    double flops[N_STAGES];
 };
 
 struct pipeline_options {

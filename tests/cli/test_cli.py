@@ -410,6 +410,15 @@ class Cli(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         facts = json.loads(done.stdout)
         self.assertGreater(facts["seconds_per_step"], 0)
+        for stage in ("text", "denoise", "decode"):
+            numbers = facts["stages"][stage]
+            self.assertAlmostEqual(numbers["gflops"] * numbers["seconds"] / 1000,
+                                   numbers["tflop"], delta=1e-3 * numbers["tflop"])
+            self.assertGreater(numbers["peak_gflops"], 0)
+            self.assertLessEqual(numbers["peak_gflops"], facts["peak_gflops"])
+        self.assertNotIn("references", facts["stages"])
+        done = self.easel("bench", "model", "t", "-s", "256x256", "--steps", 1)
+        self.assertRegex(done.stdout, r"denoise .* GFLOP .* GFLOP/s .* %")
 
     def test_cpu_levels(self):
         done = self.draw("a", "-o", "a.png", "-s", "256x256", env={"EASEL_CPU": "mmx"})

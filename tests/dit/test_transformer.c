@@ -664,6 +664,75 @@ static void test_memory(void **state)
     fixture_close(&f);
 }
 
+/* How many of the tokens a matrix is multiplied with. The last single block's rows for
+ * keys and values meet all tokens, its others those with a velocity. */
+static double rows_through(const struct fixture *f, const char *name, double columns)
+{
+    double n_text = (double)f->n_text, n_image = (double)f->n_image, out = (double)f->n_out;
+    char last[64];
+    snprintf(last, sizeof last, "single_transformer_blocks.%zu.", f->info.n_single - 1);
+    if (!strncmp(name, last, strlen(last))) {
+        double kv = strstr(name, "to_qkv") ? 2 * (double)f->info.hidden / columns : 0;
+        return kv * (n_text + n_image) + (1 - kv) * out;
+    }
+    if (!strncmp(name, "single_transformer", 18))
+        return n_text + n_image;
+    if (!strncmp(name, "transformer_blocks", 18))
+        return strstr(name, "add_") || strstr(name, "context") ? n_text : n_image;
+    if (!strncmp(name, "context_embedder", 16))
+        return 0; /* once for all steps */
+    return !strncmp(name, "x_embedder", 10) ? n_image : !strncmp(name, "proj_out", 8) ? out : 1;
+}
+
+/* The count, taken again from the stored matrices. */
+static void check_flops(const char *case_name)
+{
+    struct fixture f;
+    struct made m;
+    fixture_open(&f, case_name, cpu_detect(), 1);
+    made_read(&m, case_name);
+    f.n_text = 7;
+    f.n_image = 20;
+    f.n_out = 12;
+    double expected = 0;
+    for (size_t i = 0; i < m.n; i++) {
+        double rows = (double)m.specs[i].shape[0], columns = (double)m.specs[i].shape[1];
+        if (m.specs[i].n_dims == 2)
+            expected += 2 * rows * columns * rows_through(&f, m.specs[i].name, rows);
+    }
+    size_t full = f.info.n_double + f.info.n_single - (f.info.n_single > 0);
+    double hidden = (double)f.info.hidden;
+    expected += (double)full * 4 * 27 * 27 * hidden + (f.info.n_single ? 4 * 12 * 27 * hidden : 0);
+    assert_near(transformer_flops(&f.info, 7, 20, 12), expected, 1e-12 * expected);
+    made_deinit(&m);
+    fixture_close(&f);
+}
+
+static void test_flops(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"tiny", "klein", "deep", "nosingle", "nodouble"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_flops(names[i]);
+    /* klein-4B at 256x256: PyTorch's FlopCounterMode counts 4917139341312 in diffusers' model,
+     * which embeds the text in each step (512 x 7680 -> 3072) and computes the last block's
+     * second half for the 512 text tokens, too. */
+    struct transformer_info klein = {.in_channels = 128,
+                                     .out_channels = 128,
+                                     .hidden = 3072,
+                                     .n_heads = 24,
+                                     .head_dim = 128,
+                                     .n_double = 5,
+                                     .n_single = 20,
+                                     .text_width = 7680,
+                                     .mlp = 9216,
+                                     .n_sinusoids = 256};
+    double embedding = 2.0 * 512 * 7680 * 3072;
+    double text_rows = 512.0 * (2.0 * 3072 * (2 * 3072 + 3 * 9216) + 4.0 * 768 * 3072);
+    double expected = 4917139341312.0 - embedding - text_rows;
+    assert_near(transformer_flops(&klein, 512, 256, 256), expected, 1e-12 * expected);
+}
+
 /* ---- what is refused -------------------------------------------------------------- */
 
 static void test_run_arguments(void **state)
@@ -1003,6 +1072,7 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_flops),
         cmocka_unit_test(test_run_arguments),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_tensors),

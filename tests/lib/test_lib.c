@@ -67,6 +67,40 @@ static void test_draw_and_encode(void **state)
     easel_model_close(model);
 }
 
+static void test_bench_model(void **state)
+{
+    (void)state;
+    struct easel_error error;
+    struct easel_model *model = open_tiny(2);
+    struct easel_draw_options o = tiny_picture("a cat", 3);
+    struct easel_picture *p = NULL;
+    struct easel_bench_picture b;
+    o.steps = 3;
+    for (int again = 0; again < 2; again++) {
+        assert_easel(easel_bench_model(model, &o, &p, &b, &error));
+        double total_s = 0;
+        for (int i = 0; i < EASEL_N_STAGES; i++) {
+            struct easel_bench_stage s = b.stages[i];
+            /* nothing is to be enhanced, no references, and the prompt is known by then */
+            int counted = i == EASEL_STAGE_DENOISE || i == EASEL_STAGE_DECODE ||
+                          (i == EASEL_STAGE_TEXT && !again);
+            assert_int_equal(p->flops[i] > 0, counted);
+            assert_int_equal(s.gflops > 0, counted);
+            if (counted)
+                assert_near(s.gflops, p->flops[i] / p->seconds[i] * 1e-9, 1e-9 * s.gflops);
+            if (counted)
+                assert_near(s.share_of_peak * s.peak_gflops, s.gflops, 1e-9 * s.gflops);
+            assert_true(s.peak_gflops <= b.peak_gflops);
+            total_s += p->seconds[i];
+        }
+        assert_true(total_s <= p->seconds_total);
+        easel_picture_free(p);
+    }
+    o.steps = 1001;
+    assert_int_equal(easel_bench_model(model, &o, &p, &b, &error), EASEL_USAGE);
+    easel_model_close(model);
+}
+
 static size_t encoded_size(const struct easel_picture *p, const char *format, int quality)
 {
     struct easel_error error;
@@ -336,6 +370,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_draw_and_encode),
+        cmocka_unit_test(test_bench_model),
         cmocka_unit_test(test_quality),
         cmocka_unit_test(test_pixels_alone),
         cmocka_unit_test(test_random_seeds_differ_and_are_told),

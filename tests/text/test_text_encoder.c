@@ -217,6 +217,40 @@ static void test_info(void **state)
     fixture_close(&f);
 }
 
+/* The count, taken again from the stored matrices and the mask. */
+static void check_flops(const char *name, size_t n, size_t n_valid, size_t last)
+{
+    struct fixture f = fixture_open(name, cpu_detect(), 1);
+    struct text_encoder_info info = text_encoder_info(f.te);
+    last = last < info.n_layers ? last : info.n_layers;
+    double expected = 0;
+    char **names = tensor_names(name);
+    for (size_t i = 0; names[i]; i++) {
+        struct errmsg em;
+        struct tensor t;
+        assert_ok(weights_get(f.te->weights, names[i], &t, &em));
+        const char *layer = strstr(names[i], "layers.");
+        bool of_keys = strstr(names[i], "k_proj") || strstr(names[i], "v_proj");
+        if (layer && t.n_dims == 2 && strtoul(layer + 7, NULL, 10) < last)
+            expected += 2.0 * (double)t.n_elems * (double)(of_keys ? n_valid : n);
+    }
+    names_free(names);
+    for (size_t q = 0; q < n; q++)
+        for (size_t k = 0; k < n_valid; k++)
+            expected += k <= q ? 4.0 * (double)(last * info.n_heads * info.head_dim) : 0;
+    assert_near(text_encoder_flops(&info, n, n_valid, last), expected, 1e-12 * expected);
+    fixture_close(&f);
+}
+
+static void test_flops(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < n_fixtures; i++) {
+        check_flops(fixture_names[i], 12, 5, SIZE_MAX);
+        check_flops(fixture_names[i], 9, 9, 1);
+    }
+}
+
 static void test_pages_given_back_come_again(void **state)
 {
     (void)state;
@@ -535,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_same_bytes_for_any_threads),
         cmocka_unit_test(test_padding_is_no_key),
         cmocka_unit_test(test_info),
+        cmocka_unit_test(test_flops),
         cmocka_unit_test(test_pages_given_back_come_again),
         cmocka_unit_test(test_cancel_at_every_tick),
         cmocka_unit_test(test_usage),

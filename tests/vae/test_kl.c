@@ -116,6 +116,24 @@ static void test_info(void **state)
     }
 }
 
+/* Against PyTorch's FlopCounterMode over diffusers' model, for 3 x 2 tokens; of its encoder
+ * the variance is taken off, which only diffusers computes. */
+static void test_flops(void **state)
+{
+    (void)state;
+    static const struct {
+        double decode, encode;
+    } counts[] = {{65805312, 27580416}, {9664512, 5498880}, {3683568, 1416096}};
+    for (size_t i = 0; i < 3; i++) {
+        struct engine e;
+        engine_open(&e, cpu_detect(), 1, data_path(cases[i].path));
+        size_t px = e.info.scale * e.info.patch;
+        assert_near(autoencoder_decode_flops(e.ae, 3, 2), counts[i].decode, 0.5);
+        assert_near(autoencoder_encode_flops(e.ae, 3 * px, 2 * px), counts[i].encode, 0.5);
+        engine_close(&e);
+    }
+}
+
 static void test_threads(void **state)
 {
     (void)state;
@@ -448,13 +466,14 @@ static void test_bad_paths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),  cmocka_unit_test(test_info),
-        cmocka_unit_test(test_threads),    cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_bad_config),
-        cmocka_unit_test(test_bad_patch),  cmocka_unit_test(test_bad_tensors),
-        cmocka_unit_test(test_bad_values), cmocka_unit_test(test_bad_bf16),
-        cmocka_unit_test(test_overflow),   cmocka_unit_test(test_halves),
-        cmocka_unit_test(test_bad_calls),  cmocka_unit_test(test_bad_paths),
+        cmocka_unit_test(test_reference),   cmocka_unit_test(test_info),
+        cmocka_unit_test(test_flops),       cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_bad_config),  cmocka_unit_test(test_bad_patch),
+        cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_values),
+        cmocka_unit_test(test_bad_bf16),    cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_halves),      cmocka_unit_test(test_bad_calls),
+        cmocka_unit_test(test_bad_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

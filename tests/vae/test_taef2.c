@@ -135,6 +135,22 @@ static void test_info(void **state)
     engine_close(&e);
 }
 
+/* All of it is 3x3 convolutions, 64 channels wide but for the ends, and the pools' 1x1. */
+static void test_flops(void **state)
+{
+    (void)state;
+    struct engine e;
+    engine_open(&e, cpu_detect(), 1, model_path());
+    double conv = 2 * 9 * 64 * 64, pools = 2 * 3 * 2 * 64 * 256;
+    double decode = 2 * 9 * 32 * 64 + 9 * conv + pools + 4 * 10 * conv + 16 * 10 * conv +
+                    64 * (4 * conv + 2 * 9 * 64 * 3);
+    double encode = 64 * (2 * 9 * 3 * 64 + 3 * conv) + 16 * 10 * conv + 4 * 10 * conv + 10 * conv +
+                    pools + 2 * 9 * 64 * 32;
+    assert_near(autoencoder_decode_flops(e.ae, 5, 3), 60 * decode, 0.5);
+    assert_near(autoencoder_encode_flops(e.ae, 80, 48), 60 * encode, 0.5);
+    engine_close(&e);
+}
+
 /* Strips are there to save memory: the picture must not show them. A backend may sum a
  * pixel in an order that depends on its place in the convolution, so up to rounding. */
 static void test_strips(void **state)
@@ -329,11 +345,12 @@ static void test_nan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pictures),   cmocka_unit_test(test_floats),
-        cmocka_unit_test(test_info),       cmocka_unit_test(test_strips),
-        cmocka_unit_test(test_threads),    cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_pack_4),     cmocka_unit_test(test_bad_tensors),
-        cmocka_unit_test(test_bad_config), cmocka_unit_test(test_nan),
+        cmocka_unit_test(test_pictures),    cmocka_unit_test(test_floats),
+        cmocka_unit_test(test_flops),       cmocka_unit_test(test_info),
+        cmocka_unit_test(test_strips),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_pack_4),
+        cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_nan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
