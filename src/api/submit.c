@@ -134,11 +134,14 @@ static void answer(struct submit_job *j)
 
 static void start_stage(struct submit_job *j)
 {
-    j->rc = j->stage == STAGE_REACH ? submit_reach(j, &j->em) : hand_over(j, &j->em);
-    if (j->rc)
-        answer(j);
-    else
+    /* what it returns must not go to j->rc: the stage may be over and have left its own there */
+    enum err rc = j->stage == STAGE_REACH ? submit_reach(j, &j->em) : hand_over(j, &j->em);
+    if (!rc) {
         http_park(j->q->http, PARK_MS);
+        return;
+    }
+    j->rc = rc;
+    answer(j);
 }
 
 /* Pictures are checked even if there are faults: the client shall hear of all at once. */

@@ -397,7 +397,7 @@ class Deliver(unittest.TestCase):
         time.sleep(2)
         self.assertLess(self.seconds_of(d) - busy, 0.5)
         self.assertEqual(d.logged().count("webhooks wait, the store fails"), 1)
-        self.assertLess(len(r.requests), 20)
+        self.assertLessEqual(len(r.requests), 20)  # none was sent twice
         d.do("skip", 120)  # past all leases
         resource.prlimit(d.process.pid, resource.RLIMIT_FSIZE, limits)
         d.wait_entries(20, lambda e: e["delivered"] and e["tries"] == 1, 30)
