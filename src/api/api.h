@@ -68,7 +68,7 @@ const struct http_handler *api_handler(void);
 NODISCARD enum err api_set_local_url(struct api *a, const char *url, struct errmsg *em);
 /* Call after http_server_stop. */
 void api_free(struct api *a);
-/* After the store's version changed: wakes requests that wait for tasks. */
+/* After the store's version changed: wakes requests that wait for tasks. One thread at a time. */
 void api_store_changed(struct api *a);
 
 /* The body of a webhook: the dialect's answer for the task in the state that the entry tells. */

@@ -37,6 +37,7 @@
 #define API_STORERS 48u         /* threads that wait for the disk, together */
 #define API_STORE_QUEUE_MAX 4096u
 #define API_WATCH_MS 1000u /* a task is looked at again at least so often */
+#define API_WATCH_BUCKETS 4096u
 #define API_EVENTS_COMMENT_MS 15000
 #define MEGAPIXEL_PIXELS 1048576.0 /* 1024 x 1024, for prices */
 
@@ -133,6 +134,14 @@ const struct route *routes_find(const char *method, const char *path,
                                 char *allow, size_t allow_size);
 
 /* ---- the request ---- */
+/* In a bucket of api->watching. The task's id is kept as a hash: one that is like another's costs
+ * no more than a look in vain. */
+struct watch {
+    uint64_t hash;
+    struct request *q;
+    struct watch *next, **link;
+};
+
 struct request {
     struct api *api;
     struct http_request *http;
@@ -148,9 +157,8 @@ struct request {
     /* The handler's own, freed by own_free at the end. */
     void *own;
     void (*own_free)(void *own);
-    /* in api->watching */
-    struct request *watch_next, *watch_prev;
-    bool watching;
+    struct watch watches[API_TASKS_MAX];
+    size_t n_watches;
 };
 
 /* ---- replies ---- */
@@ -281,10 +289,11 @@ int64_t cost_microcredits(const struct api *a, size_t width_px, size_t height_px
                           double references_mp);
 
 /* ---- waiting for tasks ---- */
-/* From now on the request is woken when the store changes. Call it before reading what you
- * wait for; again is harmless. */
-void watch_begin(struct request *q);
-/* Park until the store changes, at most API_WATCH_MS. */
+/* From now on the request is woken when this task changes; of API_TASKS_MAX tasks at most. Call it
+ * before reading what you wait for; again is harmless. */
+void watch_begin(struct request *q, const char *task_id);
+/* Park until a watched task changes, at most API_WATCH_MS: what is no change of the task itself,
+ * as its position in the queue, is seen so late. */
 void watch_park(struct request *q);
 
 /* ---- results ---- */
@@ -304,8 +313,10 @@ struct api {
     struct rates *rates;
     struct checkers *checkers, *storers;
     struct metrics *metrics;
-    pthread_mutex_t watch_lock;
-    struct request *watching;
+    pthread_mutex_t watch_lock; /* for the two below */
+    struct watch *watching[API_WATCH_BUCKETS];
+    size_t n_watches;
+    int64_t changes_seen;       /* api_store_changed's own */
     pthread_mutex_t ready_lock; /* for the two below */
     double tried_s;
     const char *unready; /* what was wrong then; NULL: nothing */

@@ -2,7 +2,8 @@
 /* GET /v1/tasks/{id}/events: a task as it happens, as server-sent events; and its newest preview
  * as a picture.
  *
- *     status     {"task_id","status","queue_position"}        at first and at each change
+ *     status     {"task_id","status","queue_position"}        at first and at each change; of the
+ *                                                             position alone, within a second
  *     progress   {"stage","step","n_steps","progress"}
  *     preview    {"step","media_type","data"}                 data: base64
  *     completed  as status, with "generated"                  the last
@@ -176,7 +177,7 @@ void events_handle(struct request *q)
         reply_failure(q, FAIL_INTERNAL, "out of memory");
         return;
     }
-    watch_begin(q);
+    watch_begin(q, q->args[0]);
     enum err rc = store_task_get(q->api->o.store, q->args[0], q->key.id, &t, &em);
     if (!rc)
         send_changes(q, e, &t);

@@ -195,10 +195,16 @@ static void reply_task_error(struct request *q, const struct task *t)
     json_decref(o);
 }
 
+void openai_watch(struct request *q, const struct submission *s)
+{
+    for (size_t i = 0; i < s->n_stored; i++)
+        watch_begin(q, s->tasks[i].id);
+}
+
 static void wait_and_answer(struct request *q, struct submission *s)
 {
     struct errmsg em;
-    watch_begin(q);
+    openai_watch(q, s);
     enum err rc = openai_refresh(q, s, &em);
     const struct task *failed = openai_failed(s);
     if (rc)

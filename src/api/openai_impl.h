@@ -34,6 +34,8 @@ void openai_resolve(struct request *q, struct submission *s);
 void openai_answer(struct request *q, struct submission *s);
 void openai_stream(struct request *q, struct submission *s);
 
+/* Before the first openai_refresh. */
+void openai_watch(struct request *q, const struct submission *s);
 /* The tasks as they are now. */
 NODISCARD enum err openai_refresh(struct request *q, struct submission *s, struct errmsg *em);
 /* The first task that failed or whose picture is gone; NULL: none. */

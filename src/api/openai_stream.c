@@ -142,7 +142,7 @@ void openai_stream(struct request *q, struct submission *s)
         o->begun = true;
         o->sent_s = clock_now_s();
     }
-    watch_begin(q);
+    openai_watch(q, s);
     enum err rc = send_news(q, s, &over, &em);
     if (rc)
         api_log(q->api, "error", "request %s: %s", http_request_id(q->http), em.text);

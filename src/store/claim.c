@@ -180,6 +180,8 @@ static enum err task_progress(struct store *st, struct db *db, void *arg, struct
                              sql_text(p->stage), sql_int(p->step), sql_int(p->n_steps),
                              sql_real(p->fraction)),
                     em);
+    if (!rc)
+        rc = change_note(db, t.seq, em);
     if (rc || !p->preview)
         return rc;
     return db_run(db, "INSERT OR REPLACE INTO previews(seq, jpeg) VALUES (?1, ?2)",

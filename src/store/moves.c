@@ -138,6 +138,8 @@ static enum err enter(struct store *st, struct db *db, struct task_row *t, struc
         rc = enter_final(st, db, t, now_ms, em);
         break;
     }
+    if (!rc)
+        rc = change_note(db, t->seq, em);
     if (!rc && t->has_webhook)
         rc = outbox_add(st, db, t->seq, t->state, em);
     return rc;

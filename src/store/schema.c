@@ -97,8 +97,12 @@ static const char version_1[] =
     "CREATE INDEX outbox_dead ON outbox(id) WHERE phase = 3;"
     "CREATE INDEX outbox_delivered ON outbox(delivered_ms) WHERE phase = 2;";
 
+/* tasks that changed, in the order of commits (changes.c) */
+static const char version_2[] =
+    "CREATE TABLE changes (n INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;";
+
 /* migrations[v] leads from version v to v + 1. */
-static const char *const migrations[] = {version_1};
+static const char *const migrations[] = {version_1, version_2};
 #define VERSION ((int64_t)(sizeof migrations / sizeof *migrations))
 
 static enum err set_version(struct db *db, int64_t version, struct errmsg *em)

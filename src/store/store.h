@@ -10,9 +10,9 @@
  * A change of a task's state, its outbox entry, its credits and its usage are one
  * transaction. All functions are thread-safe. Besides what each says, any may return ERR_FULL (no
  * room on the disk; it works again by itself when there is), ERR_IO (file damaged or out of reach:
- * the message says which), ERR_BUSY (locked by another program for longer than 10 s) or ERR_NOMEM. Times are Unix milliseconds, from the system's clock unless
- * the store was opened with another (tests). Leases go by a clock that takes no notice of the
- * wall clock being set.
+ * the message says which), ERR_BUSY (locked by another program for longer than 10 s) or ERR_NOMEM.
+ * Times are Unix milliseconds, from the system's clock unless the store was opened with another
+ * (tests). Leases go by a clock that takes no notice of the wall clock being set.
  *
  * Callbacks borrow what they are given. Those of functions that read are called in the midst of
  * reading: they must not call the store. */
@@ -47,6 +47,14 @@ void store_close(struct store *st);
 int64_t store_version(struct store *st);
 /* Is it usable now: reads one row and writes one, to the disk. For /readyz. */
 NODISCARD enum err store_check(struct store *st, struct errmsg *em);
+
+/* fn for each task that began, changed its state or made progress since the number *since (0:
+ * ever), which is moved on; a task may come twice. Positions in the queue are no changes of their
+ * own. *all: any task may have changed, fn was not called, as there were more changes since than
+ * are kept, some thousands. */
+NODISCARD enum err store_changes(struct store *st, int64_t *since,
+                                 void (*fn)(void *ctx, const char *task_id), void *ctx, bool *all,
+                                 struct errmsg *em);
 
 /* ---- settings: secrets made on the first run ---- */
 /* ERR_NOTFOUND. *value is owned. */
@@ -139,8 +147,9 @@ NODISCARD enum err store_task_preview(struct store *st, const char *id, int64_t 
 
 /* ---- tasks: the worker's side ---- */
 /* Take the next task: of all keys with queued tasks, the one served longest ago; of its tasks
- * the oldest. One whose request can no longer be read FAILED, with a reason. worker: a name that is never used twice (host, pid, start). ERR_EMPTY.
- * out: the caller owns it; IN_PROGRESS, attempts counted, lease_ms from now. */
+ * the oldest. One whose request can no longer be read FAILED, with a reason. worker: a name that is
+ * never used twice (host, pid, start). ERR_EMPTY. out: the caller owns it; IN_PROGRESS, attempts
+ * counted, lease_ms from now. */
 NODISCARD enum err store_task_claim(struct store *st, const char *worker, int64_t lease_ms,
                                     struct task *out, struct errmsg *em);
 /* Progress and a new lease, volatile. preview (a JPEG) may be NULL. *cancel: the user wants it

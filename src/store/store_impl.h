@@ -80,6 +80,10 @@ NODISCARD enum err key_copy(const struct api_key *from, struct api_key *out, str
 /* Cancels up to 500 queued tasks of revoked keys; *n: how many. */
 NODISCARD enum err keys_cancel_revoked(struct store *st, size_t *n, struct errmsg *em);
 
+/* ---- changes.c ---- */
+/* The task changed in a way that GET shows. */
+NODISCARD enum err change_note(struct db *db, int64_t seq, struct errmsg *em);
+
 /* ---- moves.c: the only place where a task's state changes ---- */
 struct task_row {
     int64_t seq, key_id;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """OpenAI's dialect: requests that wait, forms, streams, and its errors."""
 import base64
+import contextlib
 import json
 import struct
 import sys
@@ -461,6 +462,27 @@ class Streams(Case):
     def test_faults_are_answered_before_the_stream_begins(self):
         answer = self.call("POST", GENERATIONS, {"prompt": "", "stream": True})
         self.error(answer, 400, "invalid_value", "prompt: must not be blank")
+
+
+class Waiting(Case):
+    def test_an_answer_comes_at_once(self):
+        for stream in (False, True):
+            # the best of some: what is not woken looks again within a second
+            self.assertLess(min(self.wait(stream) for _ in range(4)), 0.4)
+
+    def wait(self, stream):
+        """How long the answer takes after the last of its pictures was done."""
+        with contextlib.closing(self.server.connect()) as connection:
+            connection.request("POST", GENERATIONS,
+                               json.dumps({"prompt": "x", "n": 2, "stream": stream}),
+                               {"Authorization": f"Bearer {self.server.key}",
+                                "Content-Type": "application/json"})
+            for _ in range(2):
+                self.claim()
+                self.server.do("complete")
+            done = time.monotonic()
+            self.assertEqual(Answer(connection.getresponse()).status, 200)
+            return time.monotonic() - done
 
 
 class FullDisk(Case):
