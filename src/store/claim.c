@@ -19,14 +19,22 @@ struct claim {
     bool found, more; /* more: there may be tasks behind those that were failed */
 };
 
-/* Keys take turns: first the one that was served longest ago. */
+/* Keys take turns: first the one that was served longest ago. Tasks of a revoked key are about to
+ * be cancelled (keys.c). */
+static enum err find_key(struct db *db, int64_t *key_id, struct errmsg *em)
+{
+    return db_number(db,
+                     "SELECT q.key_id FROM queues q INDEXED BY queues_waiting"
+                     " CROSS JOIN api_keys k ON k.id = q.key_id"
+                     " WHERE q.n_queued > 0 AND k.revoked_ms = 0"
+                     " ORDER BY q.served, q.key_id LIMIT 1",
+                     SQL_NO_ARGS, key_id, em);
+}
+
 static enum err find_next(struct db *db, struct task_row *t, struct errmsg *em)
 {
     int64_t key_id, seq;
-    enum err rc = db_number(db,
-                            "SELECT key_id FROM queues INDEXED BY queues_waiting"
-                            " WHERE n_queued > 0 ORDER BY served, key_id LIMIT 1",
-                            SQL_NO_ARGS, &key_id, em);
+    enum err rc = find_key(db, &key_id, em);
     if (!rc)
         rc = db_number(db,
                        "SELECT seq FROM tasks INDEXED BY tasks_queued"
@@ -109,10 +117,7 @@ static enum err anything_queued(struct store *st, struct errmsg *em)
     enum err rc = reader_take(st, &db, em);
     if (rc)
         return rc;
-    rc = db_number(db,
-                   "SELECT key_id FROM queues INDEXED BY queues_waiting WHERE n_queued > 0 LIMIT 1",
-                   SQL_NO_ARGS, &key_id, em);
-    return reader_give(st, db, rc);
+    return reader_give(st, db, find_key(db, &key_id, em));
 }
 
 enum err store_task_claim(struct store *st, const char *worker, int64_t lease_ms, struct task *out,

@@ -9,7 +9,7 @@
 #define KEY_LEAD "easel_"
 #define KEY_RANDOM_BYTES 32u
 #define KEY_NAME_MAX 64u
-#define REVOKE_BATCH 500
+#define REVOKE_BATCH 50u /* some 4 ms */
 
 #define KEY_SELECT                                                                                 \
     "SELECT id, name, prefix, rate_per_minute, credits_micro, created_ms, revoked_ms, "            \
@@ -245,20 +245,23 @@ static enum err cancel_batch(struct store *st, struct db *db, void *arg, struct 
     return rc == ERR_EMPTY ? ERR_OK : rc;
 }
 
-enum err keys_cancel_revoked(struct store *st, size_t *n, struct errmsg *em)
+/* In batches, so that others' writes get in between. */
+enum err keys_cancel_revoked(struct store *st, size_t n_max, struct errmsg *em)
 {
-    return store_write(st, cancel_batch, n, em);
+    enum err rc = ERR_OK;
+    size_t n = REVOKE_BATCH;
+    for (size_t done = 0; !rc && n == REVOKE_BATCH && done < n_max; done += n)
+        rc = store_write(st, cancel_batch, &n, em);
+    return rc;
 }
 
-/* In batches, so that others' writes get in between. Should we end before the last, the sweep of
- * leases goes on. */
+/* From the first write on nothing of the key's is created or claimed. Should we end before the
+ * last, the sweep of leases goes on. */
 enum err store_key_revoke(struct store *st, const char *name, struct errmsg *em)
 {
     enum err rc = store_write(st, key_revoke, (void *)(uintptr_t)name, em);
     key_cache_clear(st->key_cache);
-    for (size_t n = REVOKE_BATCH; !rc && n == REVOKE_BATCH;)
-        rc = keys_cancel_revoked(st, &n, em);
-    return rc;
+    return rc ? rc : keys_cancel_revoked(st, SIZE_MAX, em);
 }
 
 struct key_limit {

@@ -95,7 +95,8 @@ NODISCARD enum err store_key_get(struct store *st, int64_t id, struct api_key *o
                                  struct errmsg *em);
 NODISCARD enum err store_key_list(struct store *st, void (*fn)(void *ctx, const struct api_key *k),
                                   void *ctx, struct errmsg *em);
-/* By name. ERR_NOTFOUND. Its queued tasks are cancelled; running ones may end. */
+/* By name. ERR_NOTFOUND. Its queued tasks are cancelled; running ones may end. Of many tasks that
+ * takes a while, in which nothing of the key's begins and others' writes go on. */
 NODISCARD enum err store_key_revoke(struct store *st, const char *name, struct errmsg *em);
 /* rate < 0, credits < -1: unchanged. */
 NODISCARD enum err store_key_limit(struct store *st, const char *name, int64_t rate_per_minute,

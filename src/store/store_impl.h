@@ -77,8 +77,8 @@ void key_cache_clear(struct key_cache *c);
 NODISCARD enum err key_read(struct db *db, const uint8_t hash[SHA256_BYTES], struct api_key *out,
                             struct errmsg *em);
 NODISCARD enum err key_copy(const struct api_key *from, struct api_key *out, struct errmsg *em);
-/* Cancels up to 500 queued tasks of revoked keys; *n: how many. */
-NODISCARD enum err keys_cancel_revoked(struct store *st, size_t *n, struct errmsg *em);
+/* Cancels queued tasks of revoked keys, n_max of them or a few more. */
+NODISCARD enum err keys_cancel_revoked(struct store *st, size_t n_max, struct errmsg *em);
 
 /* ---- changes.c ---- */
 /* The task changed in a way that GET shows. */

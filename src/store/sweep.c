@@ -19,6 +19,7 @@ struct lease_sweep {
 };
 
 #define LEASES_MAX 1000 /* in one transaction */
+#define REVOKED_MAX 2000u
 #define LEASE_IS_OVER "(until_ms <= ?1 OR boot <> ?2 OR worker = ?3)"
 
 static enum err give_up(struct store *st, struct db *db, struct task_row *t, struct errmsg *em)
@@ -92,10 +93,8 @@ enum err store_sweep_leases(struct store *st, const char *dead_worker, size_t *n
     enum err rc = look(st, dead_worker, &n_leases, &n_revoked, em);
     if (!rc && n_leases)
         rc = store_write(st, sweep_leases, &s, em);
-    if (!rc && n_revoked) {
-        size_t n_cancelled;
-        rc = keys_cancel_revoked(st, &n_cancelled, em);
-    }
+    if (!rc && n_revoked)
+        rc = keys_cancel_revoked(st, REVOKED_MAX, em);
     if (!rc)
         *n = s.n;
     return rc;

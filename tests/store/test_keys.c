@@ -247,10 +247,19 @@ static void test_revoked_keys_tasks_are_cancelled(void **state)
     assert_int_equal(s.n_failed, 600);
     assert_int_equal(credits_of(f->st, anna), 10000000000 - 1000000);
 
-    /* a revocation that was cut off in the middle is carried on by the sweep */
+    /* a revocation that was cut off in the middle is carried on by the sweep; until then nobody
+     * draws its tasks */
     size_t n;
-    create_task(f->st, f->key_id, id);
+    char bens[TASK_ID_CHARS + 1];
+    for (int i = 0; i < 120; i++)
+        create_task(f->st, f->key_id, id);
     fixture_sql(f->path, "UPDATE api_keys SET revoked_ms = 1");
+    assert_fails(store_task_claim(f->st, "w", 1000, &t, &em), ERR_EMPTY, "no task");
+    create_task(f->st, fixture_key(f, "ben", -1), bens);
+    claim_task(f->st, "w", last);
+    assert_string_equal(last, bens);
+    assert_fails(store_task_claim(f->st, "w", 1000, &t, &em), ERR_EMPTY, "no task");
+    assert_int_equal(state_of(f->st, id), TASK_CREATED);
     assert_ok(store_sweep_leases(f->st, NULL, &n, &em));
     assert_int_equal(state_of(f->st, id), TASK_FAILED);
     assert_sound(f->path);
