@@ -39,6 +39,8 @@ static enum err failed(struct db *db, const char *path, struct errmsg *em)
                        "%s cannot be written: the disk is full, a quota is used up, or the disk "
                        "fails; free some space and try again",
                        path);
+    if (db && sqlite3_extended_errcode(db->handle) == SQLITE_IOERR_SHORT_READ)
+        return err_set(em, ERR_FORMAT, "%s or its log was cut short; restore a backup", path);
     switch (code) {
     case SQLITE_NOMEM:
         return err_set(em, ERR_NOMEM, "%s: out of memory", path);
@@ -94,6 +96,7 @@ static enum err configure(struct db *db, struct errmsg *em)
 {
     sqlite3_busy_handler(db->handle, wait_for_lock, db);
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     return db_script(db,
                      "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;"
                      "PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY;"
@@ -131,6 +134,11 @@ void db_close(struct db *db)
     sqlite3_close(db->handle);
     free(db->path);
     free(db);
+}
+
+void db_fold_at_close(struct db *db)
+{
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, NULL);
 }
 
 void db_set_busy_ms(struct db *db, unsigned busy_ms)

@@ -23,6 +23,9 @@ struct db;
 /* The file must exist. busy_ms: how long to wait for another program's lock. */
 NODISCARD enum err db_open(const char *path, unsigned busy_ms, struct db **out, struct errmsg *em);
 void db_close(struct db *db); /* NULL is fine */
+/* The last connection to close copies the log into the file and removes it, if it is one of these:
+ * others may have found the file damaged, and leave all as it is. */
+void db_fold_at_close(struct db *db);
 void db_set_busy_ms(struct db *db, unsigned busy_ms);
 sqlite3 *db_handle(struct db *db);
 /* The message for the connection's last failure. */

@@ -175,6 +175,8 @@ static enum err fill(const char *path, struct errmsg *em)
         rc = migrate(db, 0, em);
     if (!rc)
         rc = db_script(db, "COMMIT", em);
+    if (!rc)
+        db_fold_at_close(db);
     db_close(db);
     return rc;
 }

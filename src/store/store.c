@@ -55,6 +55,42 @@ static bool is_cut(const char *path, off_t size)
     return size == 0 || (!has_log && size % STORE_PAGE_BYTES);
 }
 
+static uint32_t be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* Does it end before its last page, as its header has it? Read through SQLite: to close a file of
+ * our own would drop its locks. */
+static bool is_short(struct db *db)
+{
+    enum { HEADER_BYTES = 100, N_PAGES_AT = 28 };
+    uint8_t header[HEADER_BYTES];
+    sqlite3_file *file = NULL;
+    sqlite3_int64 size = 0;
+    if (sqlite3_file_control(db_handle(db), "main", SQLITE_FCNTL_FILE_POINTER, &file) || !file)
+        return false;
+    return file->pMethods->xFileSize(file, &size) ||
+           file->pMethods->xRead(file, header, HEADER_BYTES, 0) ||
+           size < (sqlite3_int64)be32(header + N_PAGES_AT) * STORE_PAGE_BYTES;
+}
+
+enum err store_check_length(struct db *db, const char *path, struct errmsg *em)
+{
+    sqlite3_stmt *q;
+    if (!is_short(db))
+        return ERR_OK;
+    enum err rc = db_first(db, "PRAGMA quick_check(1)", SQL_NO_ARGS, &q, em);
+    if (rc)
+        return rc;
+    const char *verdict = (const char *)sqlite3_column_text(q, 0);
+    if (!verdict || strcmp(verdict, "ok") != 0)
+        rc = err_set(em, ERR_FORMAT,
+                     "%s was cut short; restore a backup, or delete it to start anew", path);
+    db_done(q);
+    return rc;
+}
+
 /* There, or made now. A file of no bytes was cut: ours appear whole (schema.c). */
 static enum err find_file(const struct store_options *o, struct errmsg *em)
 {
@@ -99,6 +135,8 @@ static enum err open_writing(struct store *st, struct db **out, struct errmsg *e
     enum err rc = db_open(st->path, st->o.busy_ms, &db, em);
     if (!rc)
         rc = schema_check(db, st->path, em);
+    if (!rc)
+        rc = store_check_length(db, st->path, em);
     if (!rc)
         rc = set_wal(db, st->path, em);
     if (!rc)
@@ -195,6 +233,8 @@ enum err store_check(struct store *st, struct errmsg *em)
     if (rc)
         return rc;
     rc = db_number(db, "SELECT count(*) FROM (SELECT 1 FROM tasks LIMIT 1)", SQL_NO_ARGS, &n, em);
+    if (!rc)
+        rc = store_check_length(db, st->path, em);
     rc = reader_give(st, db, rc);
     return rc ? rc : store_write(st, write_check, NULL, em);
 }

@@ -45,6 +45,9 @@ int64_t store_lease_now_ms(const struct store *st);
 /* ERR_OK, too, if another process made it meanwhile. */
 NODISCARD enum err schema_create(const char *path, struct errmsg *em);
 NODISCARD enum err schema_check(struct db *db, const char *path, struct errmsg *em);
+/* ERR_FORMAT: the file was cut short. What it lacks may lie in the log, where a checkpoint was cut
+ * off or is under way: all is read then. */
+NODISCARD enum err store_check_length(struct db *db, const char *path, struct errmsg *em);
 
 /* ---- writer.c ---- */
 NODISCARD enum err writer_new(struct store *st, struct db *db_take, struct writer **out,

@@ -148,10 +148,17 @@ static void finish_group(struct job *group)
     }
 }
 
+/* Of a file that was cut short the log is what can still be saved. */
+static bool may_copy_log(struct writer *w)
+{
+    struct errmsg ignored;
+    return store_check_length(w->db, w->store->path, &ignored) == ERR_OK;
+}
+
 /* After the callers are awake, so that none of them waits for it. */
 static void tidy_log(struct writer *w)
 {
-    if (w->wal_frames < WAL_FRAMES_COPY)
+    if (w->wal_frames < WAL_FRAMES_COPY || !may_copy_log(w))
         return;
     int mode =
         w->wal_frames < WAL_FRAMES_RESTART ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_RESTART;
@@ -346,6 +353,8 @@ void writer_free(struct writer *w)
     pthread_join(w->thread, NULL);
     pthread_mutex_destroy(&w->mutex);
     pthread_cond_destroy(&w->wake);
+    if (may_copy_log(w))
+        db_fold_at_close(w->db);
     db_close(w->db);
     free(w);
 }

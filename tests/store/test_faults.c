@@ -140,6 +140,79 @@ static void test_cut_files_are_refused(void **state)
     drop_stock(f, &bytes);
 }
 
+static void read_file(const char *path, struct buf *out)
+{
+    struct errmsg em;
+    uint8_t bytes[4096];
+    size_t n;
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    out->len = 0;
+    while ((n = fread(bytes, 1, sizeof bytes, file)) > 0)
+        assert_ok(buf_append(out, bytes, n, &em));
+    fclose(file);
+}
+
+/* After a kill, with much in the log: what is refused is not touched, the log neither. */
+static void test_cut_beside_its_log(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture *f = fixture_new(1000);
+    struct buf file = {0}, log = {0}, after = {0};
+    char id[TASK_ID_CHARS + 1], wal[128], copy[128], copy_wal[140];
+    for (int i = 0; i < 60; i++)
+        create_task(f->st, f->key_id, id);
+    snprintf(wal, sizeof wal, "%s-wal", f->path);
+    read_file(f->path, &file);
+    read_file(wal, &log);
+    assert_true(log.len > 4096);
+    snprintf(copy, sizeof copy, "%s/copy.db", f->dir);
+    snprintf(copy_wal, sizeof copy_wal, "%s-wal", copy);
+    struct store_options o = {.path = copy};
+    struct store *st;
+    for (size_t len = 4096; len < file.len; len += 3 * 4096 + 1500) {
+        write_file(copy, file.ptr, len);
+        write_file(copy_wal, log.ptr, log.len);
+        assert_fails(store_open(&o, &st, &em), ERR_FORMAT, "copy.db");
+        read_file(copy, &after);
+        assert_int_equal(after.len, len);
+        assert_memory_equal(after.ptr, file.ptr, len);
+        read_file(copy_wal, &after);
+        assert_int_equal(after.len, log.len);
+        assert_memory_equal(after.ptr, log.ptr, log.len);
+    }
+    write_file(copy, file.ptr, file.len); /* the backup of the file alone */
+    assert_ok(store_open(&o, &st, &em));
+    assert_int_equal(state_of(st, id), TASK_CREATED);
+    store_close(st);
+    buf_deinit(&file);
+    buf_deinit(&log);
+    buf_deinit(&after);
+    assert_int_equal(unlink(copy), 0);
+    fixture_free(f);
+}
+
+/* A file without a log that loses its end while it is open. */
+static void test_readiness_sees_a_cut(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture *f = fixture_new(1000);
+    struct stat s;
+    char id[TASK_ID_CHARS + 1];
+    for (int i = 0; i < 60; i++)
+        create_task(f->st, f->key_id, id);
+    fixture_sql(f->path, "PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_ok(store_check(f->st, &em));
+    assert_int_equal(stat(f->path, &s), 0);
+    assert_int_equal(truncate(f->path, s.st_size / 4096 / 2 * 4096), 0);
+    assert_fails(store_check(f->st, &em), ERR_IO, "cut short");
+    store_close(f->st);
+    remove_all(f->dir);
+    free(f);
+}
+
 static void test_damaged_files_do_no_harm(void **state)
 {
     (void)state;
@@ -269,6 +342,8 @@ int main(void)
         cmocka_unit_test(test_foreign_files),
         cmocka_unit_test(test_cut_files_are_refused),
         cmocka_unit_test(test_damaged_files_do_no_harm),
+        cmocka_unit_test(test_cut_beside_its_log),
+        cmocka_unit_test(test_readiness_sees_a_cut),
         cmocka_unit_test(test_cut_while_open),
         cmocka_unit_test(test_locked),
         cmocka_unit_test(test_disk_full),
