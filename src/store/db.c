@@ -14,12 +14,20 @@ struct db {
     sqlite3 *handle;
     char *path;
     unsigned busy_ms;
+    bool is_damaged;
     double busy_since_s;
     struct {
         const char *sql; /* the literal's address is the key */
         sqlite3_stmt *stmt;
     } statements[DB_STATEMENTS_MAX];
 };
+
+static bool is_damage(int extended_code)
+{
+    int code = extended_code & 0xff;
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB ||
+           extended_code == SQLITE_IOERR_SHORT_READ;
+}
 
 /* SQLite knows ENOSPC; a quota or a limit on files' sizes is a failed write to it, and the
  * system's own word for it is lost by the time that we are told. */
@@ -73,6 +81,7 @@ static enum err failed(struct db *db, const char *path, struct errmsg *em)
 
 enum err db_failed(struct db *db, struct errmsg *em)
 {
+    db->is_damaged = db->is_damaged || is_damage(sqlite3_extended_errcode(db->handle));
     return failed(db, db->path, em);
 }
 
@@ -134,6 +143,11 @@ void db_close(struct db *db)
     sqlite3_close(db->handle);
     free(db->path);
     free(db);
+}
+
+bool db_is_damaged(const struct db *db)
+{
+    return db->is_damaged;
 }
 
 void db_fold_at_close(struct db *db)

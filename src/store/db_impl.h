@@ -30,6 +30,8 @@ void db_set_busy_ms(struct db *db, unsigned busy_ms);
 sqlite3 *db_handle(struct db *db);
 /* The message for the connection's last failure. */
 enum err db_failed(struct db *db, struct errmsg *em);
+/* Did any call on it find that the file or its log is damaged or cut short? */
+bool db_is_damaged(const struct db *db);
 
 /* A value to bind. Texts and blobs are borrowed until the statement is done; NULL is NULL. */
 struct sql_arg {

@@ -101,6 +101,7 @@ enum err reader_take(struct store *st, struct db **out, struct errmsg *em)
         return rc;
     rc = db_run(db, "BEGIN", SQL_NO_ARGS, em);
     if (rc) {
+        store_note_damage(st, db);
         db_close(db);
         forget_one(st->readers);
         return rc;
@@ -116,6 +117,7 @@ enum err reader_give(struct store *st, struct db *db, enum err rc)
     if (rc)
         db_reset(db);
     bool damaged = rc == ERR_IO || rc == ERR_FORMAT;
+    store_note_damage(st, db);
     if (damaged || db_run(db, "COMMIT", SQL_NO_ARGS, &ignored)) {
         db_close(db); /* the next one begins with a fresh connection */
         forget_one(r);

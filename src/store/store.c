@@ -218,6 +218,12 @@ int64_t store_version(struct store *st)
     return version;
 }
 
+void store_note_damage(struct store *st, const struct db *db)
+{
+    if (db_is_damaged(db))
+        atomic_store(&st->is_damaged, true);
+}
+
 static enum err write_check(struct store *st, struct db *db, void *arg, struct errmsg *em)
 {
     (void)arg;
@@ -229,6 +235,11 @@ enum err store_check(struct store *st, struct errmsg *em)
 {
     struct db *db;
     int64_t n;
+    if (atomic_load(&st->is_damaged))
+        return err_set(em, ERR_IO,
+                       "%s or its log is damaged or was cut short; stop the server and restore a "
+                       "backup",
+                       st->path);
     enum err rc = reader_take(st, &db, em);
     if (rc)
         return rc;

@@ -5,6 +5,7 @@
 #define EASEL_STORE_STORE_IMPL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "crypto/crypto.h"
 #include "store/db_impl.h"
@@ -34,7 +35,11 @@ struct store {
     pthread_mutex_t watch_mutex; /* guards the next two */
     struct db *watch;            /* never writes, so that it sees everyone's commits */
     int64_t version;
+    atomic_bool is_damaged; /* found by any connection; it does not heal */
 };
+
+/* Keeps in mind that this connection found damage. */
+void store_note_damage(struct store *st, const struct db *db);
 
 int64_t store_now_ms(const struct store *st);
 /* The clock of leases: it runs through suspends and takes no notice of the wall clock being

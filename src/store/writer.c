@@ -122,6 +122,7 @@ static void run_group(struct writer *w, struct job *group)
         rc = run_job(w, j, &em);
     if (!rc)
         rc = db_run(w->db, "COMMIT", SQL_NO_ARGS, &em);
+    store_note_damage(w->store, w->db);
     if (!rc)
         return;
     db_reset(w->db);
@@ -152,7 +153,8 @@ static void finish_group(struct job *group)
 static bool may_copy_log(struct writer *w)
 {
     struct errmsg ignored;
-    return store_check_length(w->db, w->store->path, &ignored) == ERR_OK;
+    return !atomic_load(&w->store->is_damaged) &&
+           store_check_length(w->db, w->store->path, &ignored) == ERR_OK;
 }
 
 /* After the callers are awake, so that none of them waits for it. */
