@@ -85,6 +85,7 @@ class Running(Cut):
                 self.check_answers(house, tasks)
             wait_for("it is said", lambda: house.status("/readyz") == 503)
             self.check_answers(house, tasks)
+            self.assertEqual(house.status("/readyz"), 503)
             self.assertEqual(house.status("/healthz"), 200)
             self.assertRegex(house.server.log(), r"easel\.db .*cut short.*restore a backup")
             self.assertLess(len(re.findall(r"worker \d+ .* ended", house.server.log())), 3)
