@@ -247,14 +247,24 @@ enum easel_terminal { EASEL_TERMINAL_NONE, EASEL_TERMINAL_KITTY, EASEL_TERMINAL_
  * easel_terminal_question: what it said until the final 'c'; NULL if it was not asked or
  * said nothing. */
 EASEL_API enum easel_terminal easel_terminal_guess(const char *answer);
-/* Write this to the terminal, in raw mode, and read its answer for some 100 ms. */
+/* Write this to the terminal, in raw mode, and read its answer for up to a second. NULL: this
+ * terminal should not be asked. */
 EASEL_API const char *easel_terminal_question(void);
-/* The bytes that show a picture at the cursor, about rows lines high, in place of the
- * picture that was shown before; free with easel_free. */
-EASEL_API enum easel_status easel_terminal_picture(enum easel_terminal terminal,
-                                                   const uint8_t *rgb, unsigned width,
-                                                   unsigned height, unsigned rows, void **bytes,
-                                                   size_t *len, struct easel_error *error);
+
+/* Where a picture may go: it is scaled to fit, its aspect kept. */
+struct easel_terminal_space {
+    unsigned columns, rows;           /* of cells; 0: no limit */
+    unsigned cell_width, cell_height; /* pixels; 0: not known */
+    unsigned id; /* kitty: a picture shown before under the same id is replaced; not 0 */
+};
+/* The bytes that show a picture at the cursor; free with easel_free. *rows_used: the lines
+ * that it covers. One more must be below it on the screen, or it may scroll; where the
+ * cursor ends up depends on the terminal: save its place before. */
+EASEL_API enum easel_status easel_terminal_picture(enum easel_terminal terminal, const uint8_t *rgb,
+                                                   unsigned width, unsigned height,
+                                                   const struct easel_terminal_space *space,
+                                                   unsigned *rows_used, void **bytes, size_t *len,
+                                                   struct easel_error *error);
 
 /* ---- Measuring ------------------------------------------------------------- */
 

@@ -371,6 +371,18 @@ static int save(const struct draw_command *c, const struct easel_picture *p, int
     return rc;
 }
 
+static void say_no_previews(void)
+{
+    const char *why = "this terminal shows no pictures (kitty, iTerm2 or sixel can)";
+    if (!isatty(STDERR_FILENO))
+        why = "there is no terminal to show pictures on";
+    else if (getenv("TMUX"))
+        why = "this tmux shows no pictures (one with sixel, from 3.4 on, can)";
+    else if (getenv("STY"))
+        why = "screen shows no pictures";
+    cli_error("%s; going on without previews", why);
+}
+
 static int draw_all(struct draw_command *c, struct easel_model *model)
 {
     struct easel_error error;
@@ -410,8 +422,7 @@ int cmd_draw(int argc, char **argv)
         cli_catch_interrupts();
         progress_view_init(&c.view, c.quiet, c.preview);
         if (c.preview && !c.quiet && c.view.graphics == EASEL_TERMINAL_NONE)
-            cli_error("this terminal shows no pictures (kitty, iTerm2 or sixel can); going on "
-                      "without previews");
+            say_no_previews();
         c.draw.prompt = c.prompt;
         c.draw.references = c.references;
         c.draw.previews = c.view.graphics != EASEL_TERMINAL_NONE;

@@ -16,7 +16,8 @@ struct progress_view {
     int last_stage;
     unsigned last_step;
     bool line_is_open;
-    bool preview_is_placed;
+    struct easel_terminal_space preview; /* where the last one was shown; rows 0: none yet */
+    unsigned preview_id;                 /* of this picture among all that the terminal shows */
 };
 
 void progress_view_init(struct progress_view *v, bool quiet, bool preview);

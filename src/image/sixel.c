@@ -2,7 +2,8 @@
 /* DEC's sixel graphics: ESC P 0;1 q, the size, a palette in per cent, then bands of six
  * rows. In a band each colour that it uses is drawn over the whole width: one character
  * per column whose six bits, plus '?', say which pixels have it; "!n" before one repeats
- * it; '$' goes back to the left edge, '-' on to the next band.
+ * it; '$' goes back to the left edge, '-' on to the next band (after the last one it would only
+ * scroll the screen).
  * Source: VT330/VT340 Programmer Reference Manual, volume 2, chapter 14. */
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +11,6 @@
 #include "base/size.h"
 #include "image/image_impl.h"
 #include "image/terminal_impl.h"
-
-#define BAND_ROWS 6u
 
 struct band {
     size_t width;
@@ -31,7 +30,7 @@ static enum err palette_append(const struct palette *p, struct buf *out, struct 
 
 static void band_fill(struct band *b, const struct image *img, const struct palette *p, size_t y0)
 {
-    size_t rows = min_size(BAND_ROWS, img->height_px - y0);
+    size_t rows = min_size(SIXEL_BAND_ROWS, img->height_px - y0);
     memset(b->end, 0, sizeof b->end);
     for (size_t y = 0; y < rows; y++) {
         const uint8_t *px = img->rgb + (y0 + y) * b->width * 3;
@@ -86,7 +85,7 @@ static enum err band_append(struct band *b, size_t n_colours, struct buf *out, s
             rc = colour_append(b, c, out, em);
         begun = true;
     }
-    return rc ? rc : buf_append(out, "-", 1, em);
+    return rc;
 }
 
 enum err sixel_append(const struct image *img, struct buf *out, struct errmsg *em)
@@ -106,9 +105,12 @@ enum err sixel_append(const struct image *img, struct buf *out, struct errmsg *e
         rc = buf_printf(out, em, "\033P0;1q\"1;1;%zu;%zu", img->width_px, img->height_px);
     if (!rc)
         rc = palette_append(palette, out, em);
-    for (size_t y = 0; y < img->height_px && !rc; y += BAND_ROWS) {
+    for (size_t y = 0; y < img->height_px && !rc; y += SIXEL_BAND_ROWS) {
         band_fill(&b, img, palette, y);
-        rc = band_append(&b, palette->n, out, em);
+        if (y)
+            rc = buf_append(out, "-", 1, em);
+        if (!rc)
+            rc = band_append(&b, palette->n, out, em);
     }
     if (!rc)
         rc = buf_append(out, "\033\\", 2, em);

@@ -6,6 +6,7 @@
 #include "image/image.h"
 
 #define PALETTE_COLOURS_MAX 256u
+#define SIXEL_BAND_ROWS 6u
 
 struct palette {
     size_t n;

@@ -50,11 +50,21 @@ static double text_work(const struct pipeline *p, size_t n_valid)
     return text_encoder_flops(&te, p->dir.max_tokens, n_valid, last);
 }
 
-static double step_work(const struct drawing *d)
+static double step_flops(const struct drawing *d)
 {
     struct transformer_info tr = transformer_info(d->p->transformer);
     double passes = d->p->uses_cfg && d->guidance > 1 ? 2 : 1;
     return passes * transformer_flops(&tr, d->p->dir.max_tokens, d->n_image, d->n_noise);
+}
+
+static bool shows_previews(const struct drawing *d)
+{
+    return d->req->previews && drawing_can_preview(d->p);
+}
+
+static double step_work(const struct drawing *d)
+{
+    return step_flops(d) + (shows_previews(d) ? drawing_preview_flops(d) : 0);
 }
 
 static double reference_work(const struct drawing *d, size_t i)
@@ -299,7 +309,7 @@ static enum err denoise(struct drawing *d, struct errmsg *em)
         rc = begin(d, STAGE_DENOISE, work, em);
         if (!rc)
             rc = velocity(d, sigma, em);
-        if (!rc && d->req->previews && drawing_can_preview(d->p))
+        if (!rc && shows_previews(d))
             rc = show_preview(d, sigma, em);
         if (rc)
             return rc;
@@ -307,7 +317,7 @@ static enum err denoise(struct drawing *d, struct errmsg *em)
             d->tokens[j] += (sigma_next - sigma) * d->velocity[j];
         if (d->req->on_latent)
             d->req->on_latent(d->req->ctx, i, d->tokens, d->n_noise, d->token_width);
-        end(d, started, work);
+        end(d, started, step_flops(d));
         started = clock_now_s();
     }
     transformer_run_free(d->run);

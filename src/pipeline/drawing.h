@@ -45,6 +45,8 @@ NODISCARD enum err drawing_plan(struct drawing *d, struct errmsg *em);
  * at most about 512x512 pixels. out: image_deinit it. */
 NODISCARD enum err drawing_preview(const struct drawing *d, float sigma, struct image *out,
                                    struct errmsg *em);
+/* The arithmetic of one, about. */
+double drawing_preview_flops(const struct drawing *d);
 /* Whether the model has an autoencoder that is quick enough for previews. */
 bool drawing_can_preview(const struct pipeline *p);
 

@@ -31,10 +31,32 @@ enum err image_from_floats(const float *rgb, size_t w_px, size_t h_px, struct im
     return ERR_OK;
 }
 
+/* h, w: of a latent. */
+static bool is_too_large(size_t h, size_t w, size_t scale)
+{
+    return h * w * scale * scale > PREVIEW_PIXELS_MAX && h > 1 && w > 1;
+}
+
+static struct autoencoder *preview_autoencoder(const struct pipeline *p)
+{
+    return p->preview_autoencoder ? p->preview_autoencoder : p->autoencoder;
+}
+
+double drawing_preview_flops(const struct drawing *d)
+{
+    struct autoencoder_info ae = autoencoder_info(d->p->autoencoder);
+    size_t h = d->grid.h_tok * ae.patch, w = d->grid.w_tok * ae.patch;
+    double flops =
+        autoencoder_decode_flops(preview_autoencoder(d->p), d->grid.h_tok, d->grid.w_tok);
+    for (; is_too_large(h, w, ae.scale); h /= 2, w /= 2)
+        flops /= 4;
+    return flops;
+}
+
 /* Half the side by averaging, until the picture is small enough for a preview. */
 static void shrink_latent(float *latent, size_t *h, size_t *w, size_t channels, size_t scale)
 {
-    while (*h * *w * scale * scale > PREVIEW_PIXELS_MAX && *h > 1 && *w > 1) {
+    while (is_too_large(*h, *w, scale)) {
         size_t h2 = *h / 2, w2 = *w / 2;
         for (size_t y = 0; y < h2; y++)
             for (size_t x = 0; x < w2; x++)
@@ -53,7 +75,6 @@ enum err drawing_preview(const struct drawing *d, float sigma, struct image *out
                          struct errmsg *em)
 {
     const struct pipeline *p = d->p;
-    struct autoencoder *tiny = p->preview_autoencoder ? p->preview_autoencoder : p->autoencoder;
     struct autoencoder_info ae = autoencoder_info(p->autoencoder);
     size_t n = d->n_noise * d->token_width;
     size_t h = d->grid.h_tok * ae.patch, w = d->grid.w_tok * ae.patch;
@@ -74,7 +95,7 @@ enum err drawing_preview(const struct drawing *d, float sigma, struct image *out
         rc = err_nomem(em, h * w * ae.scale * ae.scale * 3 * sizeof *rgb);
         goto out;
     }
-    rc = autoencoder_decode_latent(tiny, latent, h, w, rgb, NULL, em);
+    rc = autoencoder_decode_latent(preview_autoencoder(p), latent, h, w, rgb, NULL, em);
     if (!rc)
         rc = image_from_floats(rgb, w * ae.scale, h * ae.scale, out, em);
 out:

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The command line as its users meet it: pictures, messages, exit codes."""
+import fcntl
 import json
 import os
 import pty
+import re
 import resource
 import shlex
 import shutil
@@ -12,6 +14,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import unittest
 import zlib
@@ -161,12 +164,17 @@ class Cli(unittest.TestCase):
         self.assertNotIn("\r", done.stderr)
         self.assertNotIn("\033", done.stderr)
 
-    def test_bar_and_preview_on_a_terminal(self):
+    def on_terminal(self, *args, answer=b"", size=(24, 80), **env):
+        """What a drawing writes to a terminal of its own, which answers what it is asked."""
         ours, theirs = pty.openpty()
-        done = subprocess.Popen([EASEL, "draw", "a cat", "-m", TINY, "--steps", "2", "-s",
-                                 "256x256", "-o", "a.png", "--preview"], cwd=self.dir,
-                                stderr=theirs, stdout=subprocess.DEVNULL,
-                                env=dict(os.environ, TERM="xterm-kitty", KITTY_WINDOW_ID="1"))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, size[1] * 8, size[0] * 16))
+        clean = {k: v for k, v in os.environ.items()
+                 if k not in ("KITTY_WINDOW_ID", "KONSOLE_VERSION", "TERM_PROGRAM", "LC_TERMINAL", "TMUX", "STY")}
+        done = subprocess.Popen(
+            [EASEL, "draw", "a cat", "-m", TINY, "-s", "256x256", "-o", "a.png", *args], cwd=self.dir,
+            stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            env=dict(clean, TERM="xterm-256color", **env))
         os.close(theirs)
         shown = b""
         while True:
@@ -177,11 +185,45 @@ class Cli(unittest.TestCase):
             if not chunk:
                 break
             shown += chunk
+            if b"\033[c" in chunk:
+                os.write(ours, answer)
         os.close(ours)
         self.assertEqual(done.wait(timeout=300), 0)
+        return shown
+
+    def test_bar_and_previews_on_a_terminal(self):
+        shown = self.on_terminal("--preview", "--steps", "2", answer=b"\033_Gi=31;OK\033\\\033[?62;c")
         self.assertIn("step 2 of 2".encode(), shown)
         self.assertIn("│".encode(), shown)
-        self.assertIn(b"\033_G", shown)
+        self.assertIn(b"\033_Ga=T,", shown)
+        # room is made once; then up from the bar's line, the picture, and down to it again
+        room = re.search(rb"(?:\r\n)+\r\033\[(\d+)A\0337\033_G", shown)
+        self.assertEqual(room.group().count(b"\r\n"), int(room.group(1)))
+        self.assertEqual(len(re.findall(rb"\r\033\[%sA\0337\033_G" % room.group(1), shown)), 2)
+        self.assertEqual(shown.count(b"\0338\033[%sB" % room.group(1)), 2)
+        self.assertEqual(shown.count(b"\r\n"), int(room.group(1)))
+
+    def test_previews_as_sixels_and_in_a_small_window(self):
+        shown = self.on_terminal("--preview", answer=b"\033[?62;4c", size=(10, 30))
+        height = int(re.search(rb"\033P0;1q\"1;1;\d+;(\d+)", shown).group(1))
+        self.assertLessEqual(height, 8 * 16)
+        for line in re.findall(r"\r\033\[K([^\r\033]*)", shown.decode()):
+            self.assertLessEqual(len(line), 27)
+        self.assertNotIn(b"\033P", self.on_terminal("--preview", answer=b"\033[?62;4c", size=(4, 80)))
+
+    def test_no_previews_where_they_would_be_rubbish(self):
+        for answer, env, word in ((b"\033[?1;2c", {}, b"this terminal shows no pictures"),
+                                  # from a kitty that an xterm was started in
+                                  (b"\033[?1;2c", {"KITTY_WINDOW_ID": "1"}, b"this terminal"),
+                                  (b"\033[?1;2c", {"TMUX": "x", "TERM_PROGRAM": "iTerm.app"}, b"this tmux"),
+                                  (b"\033[?1;2c", {"STY": "x"}, b"screen shows no pictures")):
+            shown = self.on_terminal("--preview", answer=answer, **env)
+            self.assertIn(word, shown)
+            self.assertNotIn(b"\033P", shown)
+            self.assertNotIn(b"\033_Ga", shown)
+            # a multiplexer would take kitty's question for a title
+            self.assertEqual(b"\033_G" in shown, "TMUX" not in env and "STY" not in env)
+        self.assertNotIn(b"\033", self.on_terminal("--preview", "-q"))
 
     def colours_of(self, name):
         """Mean colours of the middle and of the four corners of a PNG."""

@@ -132,8 +132,9 @@ static enum err run_terminal(void *ctx, struct errmsg *em)
     struct terminal_placement at = {.id = 1};
     enum err rc = ERR_OK;
     for (int g = TERMINAL_GRAPHICS_KITTY; g <= TERMINAL_GRAPHICS_SIXEL && !rc; g++) {
+        unsigned rows_used;
         struct buf out = {0};
-        rc = terminal_image_append(ctx, (enum terminal_graphics)g, &at, &out, em);
+        rc = terminal_image_append(ctx, (enum terminal_graphics)g, &at, &rows_used, &out, em);
         buf_deinit(&out);
     }
     return rc;

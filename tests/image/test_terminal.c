@@ -5,12 +5,14 @@
 #include "image/terminal.h"
 #include "image/terminal_impl.h"
 
+static unsigned rows_used;
+
 static struct buf encoded(const struct image *img, enum terminal_graphics g,
                           struct terminal_placement at)
 {
     struct errmsg em;
     struct buf b = {0};
-    assert_ok(terminal_image_append(img, g, &at, &b, &em));
+    assert_ok(terminal_image_append(img, g, &at, &rows_used, &b, &em));
     return b;
 }
 
@@ -77,7 +79,7 @@ static struct buf kitty_payload(const struct buf *b, const char *first_keys, int
         p += 3;
         if (*n_chunks == 0) {
             assert_memory_equal(p, first_keys, strlen(first_keys));
-            p += strlen(first_keys);
+            p += strlen(first_keys) - 1; /* the m is looked at below */
         }
         assert_memory_equal(p, "m=", 2);
         more = p[2] == '1';
@@ -91,7 +93,7 @@ static struct buf kitty_payload(const struct buf *b, const char *first_keys, int
         assert_ok(buf_append(&all, p, (size_t)(end - p), &em));
         p = end + 2;
     }
-    assert_string_equal(p, "\r\n");
+    assert_string_equal(p, "");
     return all;
 }
 
@@ -114,9 +116,18 @@ static void check_kitty(size_t w, size_t h, struct terminal_placement at, const 
 static void test_kitty(void **state)
 {
     (void)state;
-    check_kitty(1, 1, (struct terminal_placement){.id = 7}, "a=T,f=100,t=d,q=2,i=7,p=1,", 1);
+    check_kitty(1, 1, (struct terminal_placement){.id = 7}, "a=T,f=100,t=d,q=2,C=1,i=7,p=1,m", 1);
+    assert_int_equal(rows_used, 1);
+    /* 90x70 in 320x192 pixels: the height decides; in 80x192: the width */
     check_kitty(90, 70, (struct terminal_placement){.id = 1, .columns = 40, .rows = 12},
-                "a=T,f=100,t=d,q=2,i=1,p=1,c=40,r=12,", 5);
+                "a=T,f=100,t=d,q=2,C=1,i=1,p=1,c=31,r=12,m", 5);
+    assert_int_equal(rows_used, 12);
+    check_kitty(90, 70, (struct terminal_placement){.id = 1, .columns = 10, .rows = 12},
+                "a=T,f=100,t=d,q=2,C=1,i=1,p=1,c=10,r=4,m", 5);
+    assert_int_equal(rows_used, 4);
+    struct terminal_placement large = {
+        .id = 1, .columns = 10, .rows = 12, .cell_width_px = 20, .cell_height_px = 10};
+    check_kitty(90, 70, large, "a=T,f=100,t=d,q=2,C=1,i=1,p=1,c=8,r=12,m", 5);
 }
 
 static void test_iterm2(void **state)
@@ -130,7 +141,8 @@ static void test_iterm2(void **state)
     assert_memory_equal(s, start, sizeof start - 1);
     assert_true(colon && bell);
     assert_memory_equal(colon - 19, ";width=30;height=10", 19);
-    assert_string_equal(bell, "\a\r\n");
+    assert_int_equal(rows_used, 10);
+    assert_string_equal(bell, "\a");
     struct buf png = base64_decode(colon + 1, (size_t)(bell - colon - 1));
     assert_int_equal(strtoul(s + sizeof start - 1, NULL, 10), png.len);
     check_png(&png, &img);
@@ -270,6 +282,35 @@ static void test_sixel_of_few_colours_is_exact_and_small(void **state)
     image_deinit(&img);
 }
 
+/* Scaled down to fit, never up, to whole bands: what is a pixel too high scrolls. */
+static void test_sixel_fits(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned columns, rows, cell_w, cell_h;
+        size_t w, h;
+        unsigned rows_used;
+    } cases[] = {{100, 50, 9, 18, 240, 180, 10}, {100, 10, 9, 18, 240, 180, 10},
+                 {100, 9, 9, 18, 216, 162, 9},   {100, 9, 9, 17, 200, 150, 9},
+                 {12, 50, 10, 20, 120, 90, 5},   {100, 1, 0, 0, 16, 12, 1},
+                 {0, 0, 0, 0, 240, 180, 12}};
+    struct image img = picture_smooth(240, 180);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct terminal_placement at = {.columns = cases[i].columns,
+                                        .rows = cases[i].rows,
+                                        .cell_width_px = cases[i].cell_w,
+                                        .cell_height_px = cases[i].cell_h};
+        struct buf b = encoded(&img, TERMINAL_GRAPHICS_SIXEL, at);
+        struct image seen = sixel_decode(&b);
+        assert_int_equal(seen.width_px, cases[i].w);
+        assert_int_equal(seen.height_px, cases[i].h);
+        assert_int_equal(rows_used, cases[i].rows_used);
+        image_deinit(&seen);
+        buf_deinit(&b);
+    }
+    image_deinit(&img);
+}
+
 static void test_palette(void **state)
 {
     (void)state;
@@ -318,12 +359,29 @@ static void test_guess(void **state)
         {{.term = "screen", .kitty_window_id = "1"}, TERMINAL_GRAPHICS_NONE},
         {{.term = T, .tmux = "/tmp/t", .term_program = "iTerm.app"}, TERMINAL_GRAPHICS_NONE},
         {{.term = "tmux-256color", .answer = SIXEL_ANSWER}, TERMINAL_GRAPHICS_SIXEL},
+        {{.term = T, .sty = "1.pts-0", .kitty_window_id = "1"}, TERMINAL_GRAPHICS_NONE},
+        /* xterm, started from a kitty; and what iTerm2 says of itself */
+        {{.term = "xterm", .kitty_window_id = "1", .answer = "\033[?64;1;2c"},
+         TERMINAL_GRAPHICS_NONE},
+        {{.term = T, .kitty_window_id = "1", .answer = SIXEL_ANSWER}, TERMINAL_GRAPHICS_SIXEL},
+        {{.term = T, .lc_terminal = "iTerm2", .answer = SIXEL_ANSWER}, TERMINAL_GRAPHICS_ITERM2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (terminal_graphics_guess(&cases[i].hints) != cases[i].expected)
             fail_msg("case %zu: %d", i, (int)terminal_graphics_guess(&cases[i].hints));
-    const char *q = terminal_graphics_question();
+}
+
+static void test_question(void **state)
+{
+    (void)state;
+    struct terminal_hints hints = {.term = T};
+    const char *q = terminal_graphics_question(&hints);
+    assert_memory_equal(q, "\033_G", 3);
     assert_string_equal(q + strlen(q) - 3, "\033[c");
+    hints.tmux = "/tmp/tmux-0/default,1,0";
+    assert_string_equal(terminal_graphics_question(&hints), "\033[c");
+    hints = (struct terminal_hints){.term = "dumb"};
+    assert_null(terminal_graphics_question(&hints));
 }
 
 static void test_no_graphics_is_refused(void **state)
@@ -333,8 +391,8 @@ static void test_no_graphics_is_refused(void **state)
     struct image img = picture_noise(2, 2);
     struct buf b = {0};
     struct terminal_placement at = {.id = 1};
-    assert_fails(terminal_image_append(&img, TERMINAL_GRAPHICS_NONE, &at, &b, &em), ERR_USAGE,
-                 "cannot show pictures");
+    assert_fails(terminal_image_append(&img, TERMINAL_GRAPHICS_NONE, &at, &rows_used, &b, &em),
+                 ERR_USAGE, "cannot show pictures");
     image_deinit(&img);
 }
 
@@ -346,8 +404,10 @@ int main(void)
         cmocka_unit_test(test_iterm2),
         cmocka_unit_test(test_sixel),
         cmocka_unit_test(test_sixel_of_few_colours_is_exact_and_small),
+        cmocka_unit_test(test_sixel_fits),
         cmocka_unit_test(test_palette),
         cmocka_unit_test(test_guess),
+        cmocka_unit_test(test_question),
         cmocka_unit_test(test_no_graphics_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
