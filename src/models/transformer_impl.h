@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The transformer's parameters, shared by what loads them (transformer.c) and what
- * runs them (transformer_run.c). */
+/* The transformer's parameters, shared by what loads them (transformer_load.c) and what
+ * runs them (transformer_forward.c). */
 #ifndef EASEL_MODELS_TRANSFORMER_IMPL_H
 #define EASEL_MODELS_TRANSFORMER_IMPL_H
 
