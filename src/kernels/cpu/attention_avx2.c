@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention for AVX2. */
-#include "kernels/cpu/simd_more_avx2.h"
+#include "kernels/cpu/simd_avx2.h"
 
 #include "kernels/cpu/simd_math.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Attention for AVX-512. */
-#include "kernels/cpu/simd_more_avx512.h"
+#include "kernels/cpu/simd_avx512.h"
 
 #include "kernels/cpu/simd_math.h"
 

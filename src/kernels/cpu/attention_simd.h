@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Attention with vectors across queries, compiled once with simd_more_avx2.h
- * and once with simd_more_avx512.h.
+/* Attention with vectors across queries, compiled once with simd_avx2.h
+ * and once with simd_avx512.h.
  *
  * A task's rows (queries times the heads that share k and v) are cut into panels of
  * LANES rows, and everything about a panel is kept transposed, a row in a lane:

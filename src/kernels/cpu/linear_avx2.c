@@ -4,6 +4,7 @@
 
 #define PANEL_VECS_MAX 2
 
+#include "kernels/cpu/simd_math.h"
 #include "kernels/cpu/linear_simd.h"
 #include "kernels/cpu/winograd_simd.h"
 

@@ -6,6 +6,7 @@
 
 #define PANEL_VECS_MAX 4
 
+#include "kernels/cpu/simd_math.h"
 #include "kernels/cpu/linear_simd.h"
 #include "kernels/cpu/winograd_simd.h"
 

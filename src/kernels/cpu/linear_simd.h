@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The inner loops of linear layers and convolutions, written once over `vec` (one
- * of simd_avx2.h, simd_avx512.h, included before this file) and compiled once for
- * each instruction set. The includer defines
+ * of simd_avx2.h, simd_avx512.h, included with simd_math.h before this file) and
+ * compiled once for each instruction set. The includer defines
  *   PANEL_VECS_MAX  vectors in a panel's row
  *   TILE_ROWS(nv)   rows of the register tile for panels of nv vectors */
 #ifndef EASEL_KERNELS_CPU_LINEAR_SIMD_H
@@ -13,36 +13,11 @@
 #include "kernels/cpu/linear.h"
 
 #define CACHE_LINE_BYTES 64
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-
-/* exp(x), relative error below 2e-7: x = n ln 2 + r, |r| <= ln 2 / 2, and a
- * polynomial for exp(r) (the coefficients of Cephes' expf). */
-ALWAYS_INLINE vec vec_exp(vec x)
-{
-    x = vec_min(vec_set1(88.0f), vec_max(vec_set1(-86.0f), x)); /* NaN goes through */
-    vec n = vec_round(vec_mul(x, vec_set1(1.44269504088896341f)));
-    vec r = vec_fma(n, vec_set1(-0.693359375f), x);
-    r = vec_fma(n, vec_set1(2.12194440e-4f), r);
-    vec p = vec_set1(1.9875691500e-4f);
-    p = vec_fma(p, r, vec_set1(1.3981999507e-3f));
-    p = vec_fma(p, r, vec_set1(8.3334519073e-3f));
-    p = vec_fma(p, r, vec_set1(4.1665795894e-2f));
-    p = vec_fma(p, r, vec_set1(1.6666665459e-1f));
-    p = vec_fma(p, r, vec_set1(5.0000001201e-1f));
-    p = vec_fma(vec_mul(p, r), r, vec_add(r, vec_set1(1.0f)));
-    return vec_scale2(p, n);
-}
-
-ALWAYS_INLINE vec vec_silu(vec v)
-{
-    vec e = vec_exp(vec_mul(v, vec_set1(-1.0f)));
-    return vec_div(v, vec_add(vec_set1(1.0f), e));
-}
 
 ALWAYS_INLINE vec activate(vec v, enum activation act)
 {
     if (act == ACT_SILU)
-        return vec_silu(v);
+        return vec_silu_normal(v);
     if (act == ACT_RELU)
         return vec_max(vec_zero(), v);
     return v;
@@ -203,7 +178,7 @@ ALWAYS_INLINE void finish_cols(const struct tile_finish *f, size_t row, size_t c
     if (f->residual)
         v = vec_add(v, load_cols(f->residual + row * f->ldy + col, n));
     if (f->c_up)
-        v = vec_mul(vec_silu(v), vec_load(f->c_up + at));
+        v = vec_mul(vec_silu_normal(v), vec_load(f->c_up + at));
     else
         v = activate(v, f->act);
     if (f->gate)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Norms and rotary embedding, compiled once with simd_more_avx2.h and once with
- * simd_more_avx512.h. Sums: a few floats are added as floats, those sums as doubles;
+/* Norms and rotary embedding, compiled once with simd_avx2.h and once with
+ * simd_avx512.h. Sums: a few floats are added as floats, those sums as doubles;
  * the order depends on the row's length alone. */
 #include <math.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Element-wise operations, compiled once with simd_more_avx2.h and once with
- * simd_more_avx512.h. tanh_scaled stays the reference's: it runs once over a latent. */
+/* Element-wise operations, compiled once with simd_avx2.h and once with
+ * simd_avx512.h. tanh_scaled stays the reference's: it runs once over a latent. */
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
