@@ -134,13 +134,14 @@ static void answer(struct submit_job *j)
 
 static void start_stage(struct submit_job *j)
 {
-    /* what it returns must not go to j->rc: the stage may be over and have left its own there */
-    enum err rc = j->stage == STAGE_REACH ? submit_reach(j, &j->em) : hand_over(j, &j->em);
+    struct errmsg em; /* on success j is another thread's now, and may have its outcome already */
+    enum err rc = j->stage == STAGE_REACH ? submit_reach(j, &em) : hand_over(j, &em);
     if (!rc) {
         http_park(j->q->http, PARK_MS);
         return;
     }
     j->rc = rc;
+    j->em = em;
     answer(j);
 }
 

@@ -5,9 +5,16 @@ import select
 import socket
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MIB = 1 << 20
+
+
+def bomb(mib):
+    """So many MiB of zeros in a few kB a MiB."""
+    packer, zeros = zlib.compressobj(1, wbits=31), bytes(MIB)
+    return b"".join([packer.compress(zeros) for _ in range(mib)] + [packer.flush()])
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -93,8 +100,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"\x00\x01\x02 this is no HTTP\r\n\r\n")
 
     def on_bomb(self):
-        body = gzip.compress(bytes(400 * MIB), 9)
-        self.answer(200, body, content_encoding="gzip")
+        self.answer(200, self.server.bomb, content_encoding="gzip")
 
     def on_zipped(self):
         self.answer(200, gzip.compress(self.server.picture), content_encoding="gzip")

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tap  # noqa: E402
-from elsewhere import MIB, Elsewhere  # noqa: E402
+from elsewhere import MIB, Elsewhere, bomb  # noqa: E402
 from running import PRO, ROOT, ServiceTest, wait_for  # noqa: E402
 
 PICTURE = (ROOT / "tests" / "data" / "pipeline" / "ref-300x270.png").read_bytes()
@@ -189,7 +189,7 @@ class Answers(FetchTest):
         self.no_files_stay(server)
 
     def test_a_compression_bomb_is_not_unpacked(self):
-        server = self.serve(PRIVATE)
+        server, self.away.bomb = self.serve(PRIVATE), bomb(400)
         self.assertIn("compressed", self.reason(self.submit(server, self.away.url + "/bomb")))
         status = Path(f"/proc/{server.process.pid}/status").read_text()
         peak_kib = int(status.split("VmHWM:")[1].split()[0])
