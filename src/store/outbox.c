@@ -63,7 +63,8 @@ enum {
     COL_ERROR,
     COL_STATUS,
     COL_PHASE,
-    COL_DELIVERED
+    COL_DELIVERED,
+    COL_DIALECT
 };
 
 static void copy_id(sqlite3_stmt *q, int column, char out[TASK_ID_CHARS + 1])
@@ -77,6 +78,7 @@ enum err outbox_read(sqlite3_stmt *q, struct outbox_entry *out, struct errmsg *e
 {
     struct outbox_entry e = {.id = sqlite3_column_int64(q, COL_ID),
                              .state = (enum task_state)sqlite3_column_int(q, COL_STATE),
+                             .dialect = (enum task_dialect)sqlite3_column_int(q, COL_DIALECT),
                              .tries = (unsigned)sqlite3_column_int(q, COL_TRIES),
                              .created_ms = sqlite3_column_int64(q, COL_CREATED),
                              .due_ms = sqlite3_column_int64(q, COL_DUE),

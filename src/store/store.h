@@ -206,6 +206,7 @@ struct outbox_entry {
     char task_id[TASK_ID_CHARS + 1];
     char message_id[TASK_ID_CHARS + 1]; /* webhook-id: the same over all tries */
     enum task_state state;              /* the change that it tells of */
+    enum task_dialect dialect;          /* of its task */
     char *url, *secret;                 /* secret NULL: the service's */
     unsigned tries;
     int64_t created_ms, due_ms;

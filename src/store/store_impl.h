@@ -133,7 +133,7 @@ NODISCARD enum err outbox_add(struct store *st, struct db *db, int64_t seq, enum
 NODISCARD enum err outbox_promote(struct db *db, int64_t seq, int64_t now_ms, struct errmsg *em);
 #define OUTBOX_COLUMNS                                                                             \
     "o.id, t.id, o.message_id, o.state, o.url, o.secret, o.tries, o.created_ms, o.due_ms,"         \
-    " o.last_error, o.last_status, o.phase, o.delivered_ms"
+    " o.last_error, o.last_status, o.phase, o.delivered_ms, t.dialect"
 /* From a row of OUTBOX_COLUMNS. */
 NODISCARD enum err outbox_read(sqlite3_stmt *q, struct outbox_entry *out, struct errmsg *em);
 

@@ -52,6 +52,7 @@ struct webhooks {
     struct delivery *running;
     struct recorder *recorder;
     bool store_failed;
+    bool record_first; /* since it failed: leases of what waits to be recorded may be over */
     /* when the store has to be asked, see look_for_work */
     bool look_now;
     double claim_at_s, tick_at_s; /* not before that: if look_now, if not */
@@ -215,8 +216,9 @@ static enum err claim(struct webhooks *w, size_t limit, size_t *n, struct errmsg
 static size_t queue_room(struct webhooks *w)
 {
     struct receivers *rs = &w->receivers;
-    /* if the store failed, what ended is recorded first: its lease may be over by now */
-    if (recorder_n_pending(w->recorder) >= (w->store_failed ? 1 : RECORDING_MAX))
+    size_t n_pending = recorder_n_pending(w->recorder);
+    w->record_first = w->record_first && n_pending;
+    if (w->record_first || n_pending >= RECORDING_MAX)
         return 0;
     receivers_drop_stale(rs, clock_now_s() + w->o.timeout_ms / 1000.0 + LEASE_MARGIN_S);
     if (rs->n_queued + CLAIM_ENTRIES_MAX > QUEUE_ENTRIES_MAX)
@@ -249,6 +251,7 @@ static void hear_recorder(struct webhooks *w)
     if (!recorder_news(w->recorder, &rc, &em))
         return;
     note_store(w, rc, &em);
+    w->record_first = w->record_first || rc;
     w->look_now = true; /* the task's next entry may be due */
 }
 

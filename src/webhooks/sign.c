@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Signatures of Standard Webhooks, symmetric (v1): HMAC-SHA256 of "{id}.{timestamp}.{body}". */
+/* Signatures of Standard Webhooks, symmetric (v1): HMAC-SHA256 of "{id}.{timestamp}.{body}"; and
+ * those of Black Forest Labs. */
 #include <inttypes.h>
 #include <string.h>
 
 #include "crypto/crypto.h"
-#include "webhooks/webhooks.h"
+#include "webhooks/webhooks_impl.h"
 
 #define SECRET_PREFIX "whsec_"
 #define SECRET_TEXT_MAX 256u
@@ -90,4 +91,14 @@ out:
     explicit_bzero(&key, sizeof key);
     buf_deinit(&content);
     return rc;
+}
+
+enum err webhook_sign_bfl(const char *secret, const void *body, size_t len, struct buf *out,
+                          struct errmsg *em)
+{
+    uint8_t mac[SHA256_BYTES];
+    char text[2 * SHA256_BYTES + 1];
+    crypto_hmac_sha256(secret, strlen(secret), body, len, mac);
+    hex_encode(mac, sizeof mac, text);
+    return buf_printf(out, em, "sha256=%s", text);
 }

@@ -69,6 +69,19 @@ static enum err add_header(struct delivery *d, const char *name, const char *val
     return rc;
 }
 
+/* What receivers of that dialect check, if the caller gave a secret. */
+static enum err add_bfl_signature(struct delivery *d, struct errmsg *em)
+{
+    struct buf signature = {0};
+    if (d->entry.dialect != DIALECT_BFL || !d->entry.secret)
+        return ERR_OK;
+    enum err rc = webhook_sign_bfl(d->entry.secret, d->body.ptr, d->body.len, &signature, em);
+    if (!rc)
+        rc = add_header(d, "X-BFL-Signature", (const char *)signature.ptr, em);
+    buf_deinit(&signature);
+    return rc;
+}
+
 static enum err add_headers(struct delivery *d, const char *secret, struct errmsg *em)
 {
     int64_t now_s = time(NULL);
@@ -83,6 +96,8 @@ static enum err add_headers(struct delivery *d, const char *secret, struct errms
         rc = add_header(d, "webhook-timestamp", timestamp, em);
     if (!rc)
         rc = add_header(d, "webhook-signature", (const char *)signature.ptr, em);
+    if (!rc)
+        rc = add_bfl_signature(d, em);
     if (!rc)
         rc = add_header(d, "Content-Type", "application/json", em);
     if (!rc) /* no "100 Continue" to wait for */

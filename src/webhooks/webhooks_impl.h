@@ -163,6 +163,12 @@ bool recorder_news(struct recorder *r, enum err *rc, struct errmsg *em);
  * NULL is fine. */
 void recorder_free(struct recorder *r, double end_s);
 
+/* ---- sign.c ---- */
+/* As Black Forest Labs sign what they send to a caller who gave a secret: "sha256=" and the
+ * HMAC-SHA256 of the body in hexadecimal, the secret's bytes being the key; appended. */
+NODISCARD enum err webhook_sign_bfl(const char *secret, const void *body, size_t len,
+                                    struct buf *out, struct errmsg *em);
+
 /* ---- transfer.c: one try ---- */
 struct transfer_options {
     bool allow_private;

@@ -2,7 +2,8 @@
 /* A service that only owes webhooks, for test_deliver.py: a real store in a file, commands on
  * standard input, an answer of one line to each.
  *
- *     create URL SECRET|-   a task; its id
+ *     create URL SECRET|- [bfl]
+ *                           a task, of the first dialect or that one; its id
  *     begin                 claim the oldest task; its id
  *     complete ID           finish it
  *     start                 deliver; the options are this program's arguments
@@ -80,7 +81,7 @@ static enum err make_key(struct errmsg *em)
     return ERR_OK;
 }
 
-static enum err create(char *url, char *secret, struct errmsg *em)
+static enum err create(char *url, char *secret, const char *dialect, struct errmsg *em)
 {
     char prompt[] = "an apple", model[] = "nano", format[] = "png";
     struct gen_request request = {
@@ -92,7 +93,9 @@ static enum err create(char *url, char *secret, struct errmsg *em)
         .webhook_url = url,
         .webhook_secret = strcmp(secret, "-") == 0 ? NULL : secret,
     };
-    struct task_new n = {.key_id = key_id, .dialect = DIALECT_MAGNIFIC, .request = &request};
+    struct task_new n = {.key_id = key_id,
+                         .dialect = strcmp(dialect, "bfl") ? DIALECT_MAGNIFIC : DIALECT_BFL,
+                         .request = &request};
     struct task task;
     bool existing;
     enum err rc = store_task_create(store, &n, &task, &existing, em);
@@ -148,11 +151,11 @@ static enum err redeliver(const char *id, struct errmsg *em)
     return rc;
 }
 
-static enum err obey(const char *verb, char *a, char *b, struct errmsg *em)
+static enum err obey(const char *verb, char *a, char *b, const char *c, struct errmsg *em)
 {
     enum err rc = ERR_OK;
     if (strcmp(verb, "create") == 0)
-        return create(a, b, em);
+        return create(a, b, c, em);
     if (strcmp(verb, "begin") == 0)
         return begin(em);
     if (strcmp(verb, "complete") == 0)
@@ -208,7 +211,7 @@ static bool read_arguments(int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct errmsg em;
-    char line[4096], verb[32], a[3000], b[300];
+    char line[4096], verb[32], a[3000], b[300], c[8];
     struct store_options so = {.path = argc > 1 ? argv[1] : NULL, .now_ms = store_now_ms};
     if (!read_arguments(argc, argv) || store_open(&so, &store, &em) || make_key(&em))
         return 1;
@@ -216,10 +219,10 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     setvbuf(stdout, NULL, _IOLBF, 0);
     while (fgets(line, sizeof line, stdin)) {
-        a[0] = b[0] = '\0';
-        if (sscanf(line, "%31s %2999s %299s", verb, a, b) < 1)
+        a[0] = b[0] = c[0] = '\0';
+        if (sscanf(line, "%31s %2999s %299s %7s", verb, a, b, c) < 1)
             continue;
-        if (obey(verb, a, b, &em))
+        if (obey(verb, a, b, c, &em))
             printf("error: %s\n", em.text);
     }
     webhooks_stop(webhooks, 0);
