@@ -160,6 +160,7 @@ static void test_cut_beside_its_log(void **state)
     struct errmsg em;
     struct fixture *f = fixture_new(1000);
     struct buf file = {0}, log = {0}, after = {0};
+    unsigned n_refused = 0;
     char id[TASK_ID_CHARS + 1], wal[128], copy[128], copy_wal[140];
     for (int i = 0; i < 60; i++)
         create_task(f->st, f->key_id, id);
@@ -174,7 +175,13 @@ static void test_cut_beside_its_log(void **state)
     for (size_t len = 4096; len < file.len; len += 3 * 4096 + 1500) {
         write_file(copy, file.ptr, len);
         write_file(copy_wal, log.ptr, log.len);
-        assert_fails(store_open(&o, &st, &em), ERR_FORMAT, "copy.db");
+        if (!store_open(&o, &st, &em)) { /* the log has all that is missing */
+            assert_int_equal(state_of(st, id), TASK_CREATED);
+            store_close(st);
+            continue;
+        }
+        n_refused++;
+        assert_non_null(strstr(em.text, "copy.db"));
         read_file(copy, &after);
         assert_int_equal(after.len, len);
         assert_memory_equal(after.ptr, file.ptr, len);
@@ -182,7 +189,9 @@ static void test_cut_beside_its_log(void **state)
         assert_int_equal(after.len, log.len);
         assert_memory_equal(after.ptr, log.ptr, log.len);
     }
-    write_file(copy, file.ptr, file.len); /* the backup of the file alone */
+    assert_true(n_refused > 3);
+    write_file(copy, file.ptr, file.len); /* put back what was there */
+    write_file(copy_wal, log.ptr, log.len);
     assert_ok(store_open(&o, &st, &em));
     assert_int_equal(state_of(st, id), TASK_CREATED);
     store_close(st);
