@@ -55,6 +55,7 @@ struct api_options {
        is not called afterwards. Must not wait for the network. */
     void (*reach_end)(void *ctx, struct reach *r);
     void (*webhook_owed)(void *ctx); /* something is in the outbox */
+    void (*task_queued)(void *ctx);  /* NULL: workers look by themselves */
     bool (*worker_ready)(void *ctx); /* for /readyz */
     void (*log)(void *ctx, const char *level, const char *message);
     void (*access)(void *ctx, const char *json_line); /* one line of the access log */

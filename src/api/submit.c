@@ -77,6 +77,15 @@ static enum err check_and_store(struct submit_job *j)
     return submit_store_tasks(j);
 }
 
+static void tell_others(const struct request *q)
+{
+    const struct api_options *o = &q->api->o;
+    if (o->task_queued)
+        o->task_queued(o->ctx);
+    if (q->submission->request.webhook_url)
+        o->webhook_owed(o->ctx);
+}
+
 static void store(struct submit_job *j)
 {
     const struct request *q = j->q;
@@ -84,8 +93,8 @@ static void store(struct submit_job *j)
     if (j->rc || q->faults.n) {
         for (size_t i = 0; i < API_TASKS_MAX; i++)
             submit_forget_blobs(j, i);
-    } else if (q->submission->request.webhook_url && !q->submission->existing) {
-        q->api->o.webhook_owed(q->api->o.ctx);
+    } else if (!q->submission->existing) {
+        tell_others(q);
     }
 }
 

@@ -92,6 +92,12 @@ static void on_webhook_owed(void *ctx)
         webhooks_wake(w);
 }
 
+static void on_task_queued(void *ctx)
+{
+    const struct service *s = ctx;
+    supervisor_wake(s->supervisor);
+}
+
 static bool worker_ready(void *ctx)
 {
     const struct service *s = ctx;
@@ -248,6 +254,7 @@ static enum err start_api(struct service *s, struct errmsg *em)
         .reach_begin = on_reach_begin,
         .reach_end = on_reach_end,
         .webhook_owed = on_webhook_owed,
+        .task_queued = on_task_queued,
         .worker_ready = worker_ready,
         .log = on_log,
         .access = s->access ? on_access : NULL,

@@ -75,19 +75,22 @@ static char **build_environment(void)
     return env;
 }
 
+/* So that exec leaves it open. */
+static bool move_to(int fd, int number)
+{
+    return fd == number ? fcntl(fd, F_SETFD, 0) != 0 : dup2(fd, number) < 0;
+}
+
 /* Between fork and exec: nothing but system calls, since other threads may have held locks. */
 static void become_worker(const char *program, const struct worker_argv *argv, char **env,
-                          int pipe_fd, pid_t parent)
+                          int wake_fd, int pipe_fd, pid_t parent)
 {
     sigset_t none;
     sigemptyset(&none);
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
         _exit(EXIT_NO_EXEC);
-    int null = open("/dev/null", O_RDONLY);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-        _exit(EXIT_NO_EXEC);
-    if (pipe_fd == WORKER_READY_FD ? fcntl(pipe_fd, F_SETFD, 0)
-                                   : dup2(pipe_fd, WORKER_READY_FD) < 0)
+    if (move_to(wake_fd, STDIN_FILENO) || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ||
+        move_to(pipe_fd, WORKER_READY_FD))
         _exit(EXIT_NO_EXEC);
     (void)close_range(WORKER_READY_FD + 1, ~0u, 0);
     signal(SIGPIPE, SIG_DFL);
@@ -96,8 +99,8 @@ static void become_worker(const char *program, const struct worker_argv *argv, c
     _exit(EXIT_NO_EXEC);
 }
 
-enum err spawn_worker(const struct service_options *o, const char *name, pid_t *pid, int *pipe_fd,
-                      struct errmsg *em)
+enum err spawn_worker(const struct service_options *o, const char *name, int wake_fd, pid_t *pid,
+                      int *pipe_fd, struct errmsg *em)
 {
     struct worker_argv argv;
     int ends[2];
@@ -112,7 +115,7 @@ enum err spawn_worker(const struct service_options *o, const char *name, pid_t *
     pid_t parent = getpid();
     *pid = fork();
     if (*pid == 0)
-        become_worker(o->program, &argv, env, ends[1], parent);
+        become_worker(o->program, &argv, env, wake_fd, ends[1], parent);
     enum err rc =
         *pid < 0 ? err_set(em, ERR_IO, "cannot start a worker: %s", strerror(errno)) : ERR_OK;
     close(ends[1]);

@@ -16,11 +16,12 @@
  * its task back and end. */
 #define WORKER_HAND_BACK_SIGNAL SIGUSR1
 
-/* `easel worker` with these options under this name. It dies (SIGKILL) when the calling thread
+/* `easel worker` with these options under this name. Its standard input is wake_fd, an event that
+ * becomes readable when a task is queued. It dies (SIGKILL) when the calling thread
  * ends; it has none of our descriptors but standard error, and of our EASEL_ variables only
  * those that say where models are and which kernels to use. *pipe_fd: what it tells, does not
  * block; the caller closes it. */
-NODISCARD enum err spawn_worker(const struct service_options *o, const char *name, pid_t *pid,
-                                int *pipe_fd, struct errmsg *em);
+NODISCARD enum err spawn_worker(const struct service_options *o, const char *name, int wake_fd,
+                                pid_t *pid, int *pipe_fd, struct errmsg *em);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,6 +41,7 @@ struct supervisor {
     struct supervisor_options o;
     struct child *children;
     unsigned n;
+    int wake_fd; /* an event that all workers read */
     atomic_uint n_ready;
     bool ever_ready, stopping;
     unsigned n_deaths_before_ready;
@@ -60,6 +62,13 @@ enum err supervisor_new(const struct supervisor_options *o, struct supervisor **
         free(s);
         return err_nomem(em, o->service->n_workers * sizeof *s->children);
     }
+    s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->wake_fd < 0) {
+        enum err rc = err_set(em, ERR_IO, "cannot make an event: %s", strerror(errno));
+        free(s->children);
+        free(s);
+        return rc;
+    }
     for (unsigned i = 0; i < s->n; i++)
         s->children[i] =
             (struct child){.number = i + 1, .pipe_fd = -1, .backoff_s = BACKOFF_FIRST_S};
@@ -79,6 +88,7 @@ void supervisor_free(struct supervisor *s)
         if (c->pipe_fd >= 0)
             close(c->pipe_fd);
     }
+    close(s->wake_fd);
     free(s->children);
     free(s);
 }
@@ -93,6 +103,13 @@ void supervisor_signal(struct supervisor *s, int number)
     for (unsigned i = 0; i < s->n; i++)
         if (s->children[i].pid)
             kill(s->children[i].pid, number);
+}
+
+void supervisor_wake(const struct supervisor *s)
+{
+    const uint64_t one = 1;
+    ssize_t n = write(s->wake_fd, &one, sizeof one);
+    (void)n; /* full: they are woken as it is */
 }
 
 /* ---- waiting ---- */
@@ -159,7 +176,7 @@ static enum err start(struct supervisor *s, struct child *c, struct errmsg *em)
 {
     enum err rc = presence_new_name(c->name, em);
     if (!rc)
-        rc = spawn_worker(s->o.service, c->name, &c->pid, &c->pipe_fd, em);
+        rc = spawn_worker(s->o.service, c->name, s->wake_fd, &c->pid, &c->pipe_fd, em);
     if (rc) {
         c->pid = 0;
         c->pipe_fd = -1;

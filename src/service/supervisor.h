@@ -4,7 +4,7 @@
  * for a minute), kills one that has been silent for too long.
  *
  * To be used from one thread, the one that ends last: the workers die with it. Only
- * supervisor_n_ready may be called from others. */
+ * supervisor_n_ready and supervisor_wake may be called from others. */
 #ifndef EASEL_SERVICE_SUPERVISOR_H
 #define EASEL_SERVICE_SUPERVISOR_H
 
@@ -37,6 +37,8 @@ int supervisor_timeout_ms(const struct supervisor *s);
 NODISCARD enum err supervisor_tend(struct supervisor *s, struct errmsg *em);
 
 unsigned supervisor_n_ready(const struct supervisor *s);
+/* A task was queued: a worker that waits looks now, not in a few milliseconds. Any thread. */
+void supervisor_wake(const struct supervisor *s);
 /* All workers that run. */
 void supervisor_signal(struct supervisor *s, int number);
 /* No more restarts: let the running pictures finish for grace_s; then have them handed back,

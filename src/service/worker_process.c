@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "service/data_dir.h"
 #include "service/log.h"
@@ -166,6 +167,7 @@ static enum err open_all(struct worker_process *w, struct errmsg *em)
 
 static enum err work(struct worker_process *w, struct errmsg *em)
 {
+    static const int standard_input = STDIN_FILENO; /* where our supervisor says it */
     struct worker_options options = {
         .store = w->store,
         .blobs = w->blobs,
@@ -177,6 +179,7 @@ static enum err work(struct worker_process *w, struct errmsg *em)
         .name = w->name,
         .stop = &stop_asked,
         .finish = &finish_asked,
+        .wake_fd = is_supervised ? &standard_input : NULL,
         .log = on_log,
         .ready = on_ready,
         .ctx = w,

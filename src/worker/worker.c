@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker/worker.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -70,12 +72,24 @@ void worker_pause(const struct worker *w, unsigned ms)
         sleep_ms(ms < WORKER_TICK_MS ? ms : WORKER_TICK_MS);
 }
 
+/* For idle_ms, or until somebody says that a task was queued. */
+static void doze(struct worker *w)
+{
+    uint64_t count;
+    struct pollfd wake = {.fd = w->wake_fd, .events = POLLIN};
+    if (poll(&wake, 1, (int)w->idle_ms) <= 0)
+        return;
+    ssize_t n = read(w->wake_fd, &count, sizeof count);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) /* EAGAIN: another was faster */
+        w->wake_fd = -1;
+}
+
 /* Until something was committed, or for CLAIM_EVERY_S. */
 static void wait_for_work(struct worker *w, int64_t version)
 {
     double end = clock_now_s() + CLAIM_EVERY_S;
     while (!worker_must_end(w) && store_version(w->o->store) == version && clock_now_s() < end) {
-        sleep_ms(w->idle_ms);
+        doze(w);
         w->idle_ms = (unsigned)min_size(2 * w->idle_ms, IDLE_MAX_MS);
     }
 }
@@ -189,6 +203,7 @@ enum err worker_run(const struct worker_options *o, struct errmsg *em)
         .lease_ms = or_default(o->lease_ms, LEASE_DEFAULT_MS),
         .stall_s = (double)or_default(o->stall_ms, STALL_DEFAULT_MS) / 1000.0,
         .patience_s = (double)or_default(o->patience_ms, PATIENCE_DEFAULT_MS) / 1000.0,
+        .wake_fd = o->wake_fd ? *o->wake_fd : -1,
         .idle_ms = IDLE_MIN_MS,
     };
     choose_name(&w);

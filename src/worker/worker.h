@@ -47,6 +47,9 @@ struct worker_options {
     const char *name;                    /* unique; NULL: host, pid and time */
     const volatile sig_atomic_t *stop;   /* set: hand the running task back and return */
     const volatile sig_atomic_t *finish; /* set: let the running task end, then return */
+    /* An event (eventfd, not blocking) that becomes readable when a task may be queued: a hint,
+     * so that an idle worker need not find out by itself. NULL: none. */
+    const int *wake_fd;
     void (*log)(void *ctx, const char *level, const char *message); /* "info", "warning", "error" */
     void (*ready)(void *ctx);                                       /* the model is open */
     void *ctx;

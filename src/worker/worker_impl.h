@@ -19,6 +19,7 @@ struct worker {
     char name[128];
     int64_t lease_ms;
     double stall_s, patience_s;
+    int wake_fd;        /* -1: none */
     unsigned idle_ms;   /* the pause between looks at the store, longer as it stays empty */
     size_t probe_bytes; /* size of a result that could not be written; 0: all could */
     bool abandoned;     /* a thread that hangs still uses the model */

@@ -3,7 +3,11 @@
  * disk or a store that refuses. The engine is a fake one, so that nothing is drawn. */
 #include "worker_test.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -563,6 +567,45 @@ static void test_idle(void **state)
     place_finish(p);
 }
 
+/* It takes the event away, and works as before. */
+static void test_woken_by_an_event(void **state)
+{
+    struct place *p = *state;
+    char id[TASK_ID_CHARS + 1];
+    uint64_t count = 1;
+    int event = eventfd(0, EFD_NONBLOCK);
+    assert_true(event >= 0);
+    fake_engine.n_steps = 0;
+    p->options.wake_fd = &event;
+    place_start(p);
+    assert_int_equal(write(event, &count, sizeof count), sizeof count);
+    double end = clock_now_s() + 20;
+    struct pollfd look = {.fd = event, .events = POLLIN};
+    while (poll(&look, 1, 0) == 1 && clock_now_s() < end)
+        sleep_ms(1);
+    assert_int_equal(poll(&look, 1, 0), 0);
+    submit(p, id);
+    assert_task(p, id, TASK_COMPLETED, 1, NULL);
+    place_finish(p);
+    close(event);
+}
+
+/* What is always readable and never says anything must not keep a processor busy. */
+static void test_an_event_that_is_none(void **state)
+{
+    struct place *p = *state;
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_true(null >= 0);
+    p->options.wake_fd = &null;
+    place_start(p);
+    sleep_ms(200);
+    clock_t before = clock();
+    sleep_ms(1000);
+    assert_true(clock() - before < CLOCKS_PER_SEC / 2);
+    place_finish(p);
+    close(null);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -589,6 +632,8 @@ int main(void)
         TEST(test_references_that_cannot_be_read),
         TEST(test_a_store_that_refuses),
         TEST(test_idle),
+        TEST(test_woken_by_an_event),
+        TEST(test_an_event_that_is_none),
     };
     return cmocka_run_group_tests_name("worker_faults", tests, NULL, NULL);
 }
