@@ -122,6 +122,7 @@ struct backend_ops {
 
     enum err (*alloc)(struct backend *be, size_t size_bytes, void **out, struct errmsg *em);
     void (*free)(struct backend *be, void *p);
+    void (*discard)(struct backend *be, void *p, size_t size_bytes);
     enum err (*upload)(struct backend *be, void *dst, const void *src, size_t size_bytes,
                        struct errmsg *em);
     enum err (*download)(struct backend *be, void *dst, const void *src, size_t size_bytes,
@@ -143,6 +144,11 @@ struct backend_ops {
     void (*layer_norm_mod)(struct backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                            size_t n, size_t channels, const float *shift, const float *scale,
                            float eps);
+    void (*group_norm_affine)(struct backend *be, float *scale, float *shift, const float *x,
+                              size_t n, size_t channels, size_t n_groups, const struct weight *w,
+                              const struct weight *b, float eps);
+    void (*affine_act)(struct backend *be, float *y, const float *x, size_t n, size_t channels,
+                       const float *scale, const float *shift, enum activation act);
     void (*group_norm)(struct backend *be, float *y, const float *x, size_t n, size_t channels,
                        size_t n_groups, const struct weight *w, const struct weight *b,
                        float eps, enum activation act);
@@ -185,6 +191,13 @@ static inline void backend_dealloc(struct backend *be, float *p)
 {
     if (p)
         be->ops->free(be, p);
+}
+
+/* What n_floats at p hold is not needed any more (it is undefined from now on): the memory
+ * may serve others until it is written again. */
+static inline void backend_discard(struct backend *be, float *p, size_t n_floats)
+{
+    be->ops->discard(be, p, n_floats * sizeof(float));
 }
 
 NODISCARD static inline enum err backend_upload(struct backend *be, float *dst, const float *src,
@@ -272,6 +285,24 @@ static inline void backend_group_norm(struct backend *be, float *y, const float 
                                       const struct weight *b, float eps, enum activation act)
 {
     be->ops->group_norm(be, y, x, n, channels, n_groups, w, b, eps, act);
+}
+
+/* The two halves of it, for pictures that are not normed all at once:
+ * scale, shift [channels] so that groupnorm(x) * w + b = x * scale + shift, … */
+static inline void backend_group_norm_affine(struct backend *be, float *scale, float *shift,
+                                             const float *x, size_t n, size_t channels,
+                                             size_t n_groups, const struct weight *w,
+                                             const struct weight *b, float eps)
+{
+    be->ops->group_norm_affine(be, scale, shift, x, n, channels, n_groups, w, b, eps);
+}
+
+/* … and y = act(x * scale + shift) for any n of its pixels; y may be x. */
+static inline void backend_affine_act(struct backend *be, float *y, const float *x, size_t n,
+                                      size_t channels, const float *scale, const float *shift,
+                                      enum activation act)
+{
+    be->ops->affine_act(be, y, x, n, channels, scale, shift, act);
 }
 
 /* Rows of a table as float32: y[i] = table[ids[i]]. ids: host memory, in range. */

@@ -15,6 +15,7 @@
 /* Measured at 1024x768 and 1440x1440: larger strips gain nothing, smaller ones lose
  * to the rows that neighbours both compute. */
 #define STRIP_BYTES ((size_t)192 << 20)
+#define DISCARD_FLOATS_MIN ((size_t)1 << 20)
 #define PATCH_MAX 16
 
 static const struct autoencoder_kind *const kinds[] = {
@@ -114,6 +115,7 @@ enum err autoencoder_open(struct backend *be, const char *path, struct autoencod
         return err_nomem(em, sizeof *ae);
     ae->be = be;
     ae->strip_bytes = STRIP_BYTES;
+    ae->discard_floats_min = DISCARD_FLOATS_MIN;
     ae->bn_eps = 1e-4;
     if (file_is_dir(path))
         rc = open_folder(ae, path, &c, em);

@@ -4,10 +4,10 @@
  *
  * A run has two blocks of device memory, "slots". The picture in work (the stream)
  * begins one of them, the other is free for the next layer's output; layers that
- * change the size move the stream across. The same code walks the layers twice:
- * first to plan (how much each slot must hold, how much work there is), then to
- * compute. So the plan cannot disagree with the run, and nothing can run out of
- * memory half-way. */
+ * change the size move the stream across. What a layer is done with it gives back, so
+ * that the slots never hold as much at once as they have room for. The same code walks the layers
+ * twice: first to plan (how much each slot must hold, how much work there is), then to compute. So
+ * the plan cannot disagree with the run, and nothing can run out of memory half-way. */
 #ifndef EASEL_MODELS_AUTOENCODER_IMPL_H
 #define EASEL_MODELS_AUTOENCODER_IMPL_H
 
@@ -54,6 +54,9 @@ struct autoencoder {
     /* Work on a whole picture is cut into strips of about so many bytes where the
      * layers allow it; tests make it small. */
     size_t strip_bytes;
+    /* Less than this is not given back while a picture is in work: to have the pages again
+     * would cost more than they are worth. Tests make it small. */
+    size_t discard_floats_min;
     /* For tests: called with the stream after each stage, on the host. */
     void (*observe)(void *ctx, const char *stage, const float *data, size_t h, size_t w,
                     size_t channels);
@@ -99,14 +102,17 @@ void ae_free_norm(struct autoencoder *ae, struct ae_norm *n);
 
 /* ---- Runs ---- */
 
+#define AE_SLOTS 3
+#define AE_SLOT_VECTORS 2u /* a third, small one: vectors of as many floats as channels */
+
 struct ae_run {
     struct autoencoder *ae;
     struct backend *be;
     const struct progress *progress;
     struct errmsg *em;
     bool planning;
-    size_t need[2]; /* floats */
-    float *slot[2];
+    size_t need[AE_SLOTS]; /* floats */
+    float *slot[AE_SLOTS];
     /* Work, in millions of operations: what progress counts. */
     uint64_t done, total;
     /* The stream: slot[at], [h, w, c]. */
@@ -136,19 +142,35 @@ struct ae_conv_args {
     unsigned stride, pad_before, upsample;
     enum activation act;
     size_t max_rows; /* of a strip; 0: as many as are good for progress */
+    bool is_in_place; /* y lies in the same slot, behind x */
+    bool gives_back;  /* x is not needed afterwards: rows that have been read are given back */
+    /* Called with rows of x [first, end) before they are read, from the bottom to the top;
+     * once with all of them while planning. NULL: x is there. */
+    enum err (*prepare)(struct ae_run *r, void *ctx, size_t first, size_t end);
+    void *prepare_ctx;
 };
 NODISCARD enum err ae_conv(struct ae_run *r, const struct ae_conv *c, const struct ae_conv_args *a);
 /* A 3x3 convolution whose output takes the place of its input, in one block that is
  * a few rows larger: returns the offset of the output within the block. c_out <= c_in.
- * x [h, w, c_in] begins the block at floats `offset` of `slot`. */
+ * x [h, w, c_in] begins the block at floats `offset` of `slot`. how: act and prepare. */
 NODISCARD enum err ae_conv_in_place(struct ae_run *r, const struct ae_conv *c, unsigned slot,
-                                    size_t offset, size_t h, size_t w, enum activation act,
-                                    size_t *out_offset);
+                                    size_t offset, size_t h, size_t w,
+                                    const struct ae_conv_args *how, size_t *out_offset);
+/* Give back what a slot holds. */
+void ae_slot_discard(struct ae_run *r, unsigned slot);
 /* Rows of n pixels through a 1x1 convolution: y = or y += x · wᵀ + bias. */
 NODISCARD enum err ae_linear(struct ae_run *r, const struct ae_conv *c, const float *x, float *y,
                              size_t n, bool accumulate);
 NODISCARD enum err ae_group_norm(struct ae_run *r, const struct ae_norm *n, float *y,
                                  const float *x, size_t n_pixels, size_t n_groups, float eps,
+                                 enum activation act);
+/* The two halves of it: scale and shift [channels] from the whole picture, and their use on
+ * any of its pixels. */
+NODISCARD enum err ae_group_norm_affine(struct ae_run *r, const struct ae_norm *n, float *scale,
+                                        float *shift, const float *x, size_t n_pixels,
+                                        size_t n_groups, float eps);
+NODISCARD enum err ae_affine_act(struct ae_run *r, float *y, const float *x, size_t n_pixels,
+                                 size_t channels, const float *scale, const float *shift,
                                  enum activation act);
 NODISCARD enum err ae_attention(struct ae_run *r, const float *q, const float *k, const float *v,
                                 float *out, size_t n, size_t channels);

@@ -3,9 +3,12 @@
  *
  * Memory is what limits the picture's size. Counting in channels of a whole picture,
  * the last block of FLUX.2's decoder meets 256 and leaves with 128: a plain resnet
- * would hold 512 at once (input, normed input, shortcut, inner). Here the shortcut is
- * taken first (128), then the input is normed in place, then the first convolution
- * shrinks it in place: 256 + 128 and a few rows, 1.3 GB at 1024x768. */
+ * would hold 512 at once (input, normed input, shortcut, inner). Here it is 256 and a few
+ * rows, 0.9 GB at 1024x768: the input is taken in strips from the bottom to the top, each
+ * gives its shortcut (128), is normed in place, convolved (128), and its memory given back.
+ * Nor do a picture and its double lie there whole at the same time. Less than 256 is not to
+ * be had without computing the largest layers twice, since each norm must have seen the
+ * whole picture. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +30,8 @@ NODISCARD static enum err resnet_equal(struct ae_run *r, const struct kl_resnet 
     unsigned other = r->at ^ 1;
     enum err rc = norm(r, &b->norm1, ae_slot(r, other, 0, n), ae_slot(r, r->at, 0, n), ACT_SILU);
     if (!rc)
-        rc = ae_conv_in_place(r, &b->conv1, other, 0, r->h, r->w, ACT_NONE, &inner);
+        rc =
+            ae_conv_in_place(r, &b->conv1, other, 0, r->h, r->w, &(struct ae_conv_args){0}, &inner);
     if (rc)
         return rc;
     float *x = ae_slot(r, r->at, 0, n), *h = ae_slot(r, other, inner, n);
@@ -66,22 +70,53 @@ NODISCARD static enum err resnet_join(struct ae_run *r, const struct kl_resnet *
                                             .stride = 1,
                                             .pad_before = 1,
                                             .upsample = 1});
+    ae_slot_discard(r, r->at);
     r->at ^= 1;
     r->c = c_out;
     return rc;
 }
 
-/* Fewer channels out than in: everything but the shortcut stays in the stream's slot. */
+/* Before rows of the input are convolved in place: their shortcut, then their norm. */
+struct shrink {
+    const struct kl_resnet *b;
+    float *x, *shortcut;
+    const float *scale, *shift;
+    size_t w;
+};
+
+NODISCARD static enum err prepare_rows(struct ae_run *r, void *ctx, size_t first, size_t end)
+{
+    const struct shrink *s = ctx;
+    const struct ae_conv *c = &s->b->shortcut;
+    size_t n = (end - first) * s->w, skipped = first * s->w;
+    float *x = r->planning ? NULL : s->x + skipped * c->c_in;
+    enum err rc =
+        ae_linear(r, c, x, r->planning ? NULL : s->shortcut + skipped * c->c_out, n, false);
+    if (!rc)
+        rc = ae_affine_act(r, x, x, n, c->c_in, s->scale, s->shift, ACT_SILU);
+    return rc;
+}
+
+/* Fewer channels out than in: everything but the shortcut stays in the stream's slot. The
+ * shortcut and the inner picture grow as the input shrinks. */
 NODISCARD static enum err resnet_shrink(struct ae_run *r, const struct kl_resnet *b)
 {
-    size_t n_pixels = r->h * r->w, inner = 0;
-    float *x = ae_stream(r);
-    float *shortcut = ae_slot(r, r->at ^ 1, 0, n_pixels * b->shortcut.c_out);
-    enum err rc = ae_linear(r, &b->shortcut, x, shortcut, n_pixels, false);
+    const struct kl_model *m = r->ae->model;
+    size_t n_pixels = r->h * r->w, inner = 0, c_in = b->conv1.c_in;
+    float *scale = ae_slot(r, AE_SLOT_VECTORS, 0, c_in);
+    float *shift = ae_slot(r, AE_SLOT_VECTORS, c_in, c_in);
+    struct shrink s = {.b = b,
+                       .x = ae_stream(r),
+                       .shortcut = ae_slot(r, r->at ^ 1, 0, n_pixels * b->shortcut.c_out),
+                       .scale = scale,
+                       .shift = shift,
+                       .w = r->w};
+    enum err rc =
+        ae_group_norm_affine(r, &b->norm1, scale, shift, s.x, n_pixels, m->n_groups, KL_NORM_EPS);
     if (!rc)
-        rc = norm(r, &b->norm1, x, x, ACT_SILU);
-    if (!rc)
-        rc = ae_conv_in_place(r, &b->conv1, r->at, 0, r->h, r->w, ACT_NONE, &inner);
+        rc = ae_conv_in_place(r, &b->conv1, r->at, 0, r->h, r->w,
+                              &(struct ae_conv_args){.prepare = prepare_rows, .prepare_ctx = &s},
+                              &inner);
     if (!rc)
         rc = resnet_join(r, b, ae_slot(r, r->at, inner, n_pixels * b->conv1.c_out));
     return rc;
@@ -162,7 +197,9 @@ NODISCARD static enum err cross(struct ae_run *r, const struct ae_conv *c, struc
     a.w_in = r->w;
     a.x = ae_stream(r);
     a.y = ae_slot(r, r->at ^ 1, 0, a.h_out * a.w_out * c->c_out);
+    a.gives_back = true;
     enum err rc = ae_conv(r, c, &a);
+    ae_slot_discard(r, r->at);
     r->at ^= 1;
     r->h = a.h_out;
     r->w = a.w_out;

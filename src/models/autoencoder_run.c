@@ -32,15 +32,27 @@ enum err ae_run(struct autoencoder *ae, enum err (*walk)(struct ae_run *r, void 
     struct ae_run r = {.ae = ae, .be = ae->be, .progress = progress, .em = em, .planning = true};
     enum err rc = walk(&r, ctx);
     r.planning = false;
-    for (size_t i = 0; i < 2 && !rc; i++)
+    for (size_t i = 0; i < AE_SLOTS && !rc; i++)
         rc = backend_alloc(r.be, r.need[i], &r.slot[i], em);
     if (!rc)
         rc = ae_tick(&r, 0);
     if (!rc)
         rc = walk(&r, ctx);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < AE_SLOTS; i++)
         backend_dealloc(r.be, r.slot[i]);
     return rc;
+}
+
+static void discard(struct ae_run *r, float *first, const float *end)
+{
+    if (!r->planning && end > first && (size_t)(end - first) >= r->ae->discard_floats_min)
+        backend_discard(r->be, first, (size_t)(end - first));
+}
+
+void ae_slot_discard(struct ae_run *r, unsigned slot)
+{
+    if (!r->planning)
+        discard(r, r->slot[slot], r->slot[slot] + r->need[slot]);
 }
 
 float *ae_slot(struct ae_run *r, unsigned slot, size_t offset, size_t n)
@@ -86,44 +98,75 @@ static size_t strip_start(const struct ae_conv_args *a, size_t row)
     return a->upsample == 2 ? start & ~(size_t)1 : start;
 }
 
+/* The last row of x that an output row sees, if x is that high. */
+static size_t last_in_row(const struct ae_conv *c, const struct ae_conv_args *a, size_t row)
+{
+    return (row * a->stride + c->k - 1 - a->pad_before) / a->upsample;
+}
+
+static size_t strip_in_start(const struct ae_conv_args *a, size_t row)
+{
+    return strip_start(a, row) * a->stride / a->upsample;
+}
+
 static void conv_strip(struct ae_run *r, const struct ae_conv *c, const struct ae_conv_args *a,
                        size_t row, size_t row_end)
 {
     struct conv2d_args s = whole_conv(c, a);
     size_t start = strip_start(a, row);
-    size_t in_start = start * a->stride / a->upsample;
+    size_t in_start = strip_in_start(a, row);
     s.x += in_start * a->w_in * c->c_in;
     s.y += start * a->w_out * c->c_out;
     if (s.residual)
         s.residual += start * a->w_out * c->c_out;
     s.h_out = row_end - start;
-    /* the last input row that the last output row sees */
-    size_t last = ((s.h_out - 1) * a->stride + c->k - 1 - a->pad_before) / a->upsample;
-    s.h_in = min_size(a->h_in - in_start, last + 1);
+    s.h_in = min_size(a->h_in - in_start, last_in_row(c, a, s.h_out - 1) + 1);
     backend_conv2d(r->be, &s);
+}
+
+/* The rows of x behind those that the strips above [row, …) read: up to *n_rows, which are
+ * all that is left of x, and not where y lies by now. */
+static void give_back(struct ae_run *r, const struct ae_conv *c, const struct ae_conv_args *a,
+                      size_t row, size_t *n_rows)
+{
+    size_t needed = row ? min_size(*n_rows, last_in_row(c, a, row - 1) + 1) : 0;
+    float *x = (float *)(uintptr_t)a->x, *end = x + *n_rows * a->w_in * c->c_in;
+    float *y = a->y + strip_start(a, row) * a->w_out * c->c_out;
+    if (a->is_in_place && y < end)
+        end = y;
+    discard(r, x + needed * a->w_in * c->c_in, end);
+    *n_rows = needed;
 }
 
 enum err ae_conv(struct ae_run *r, const struct ae_conv *c, const struct ae_conv_args *a)
 {
     size_t rows = a->max_rows ? a->max_rows : a->h_out;
+    size_t raw = a->h_in, left = a->h_in; /* rows of x that are not prepared, not given back */
     uint64_t row_mflop = conv_mflop(c, a->w_out) + 1;
-    if (r->planning)
-        return ae_tick(r, conv_mflop(c, a->h_out * a->w_out));
+    enum err rc = ERR_OK;
+    if (r->planning) {
+        rc = a->prepare ? a->prepare(r, a->prepare_ctx, 0, a->h_in) : ERR_OK;
+        return rc ? rc : ae_tick(r, conv_mflop(c, a->h_out * a->w_out));
+    }
     /* the rows computed twice must not receive the residual twice */
     if (a->residual && a->residual == a->y)
         rows = a->h_out;
     else
         rows = min_size(rows, max_size(STRIP_ROWS_MIN, TICK_MFLOP / row_mflop));
-    for (size_t end = a->h_out; end > 0;) {
-        size_t row = end > rows ? end - rows : 0;
-        conv_strip(r, c, a, row, end);
-        uint64_t left = conv_mflop(c, row * a->w_out);
-        enum err rc = ae_tick(r, conv_mflop(c, end * a->w_out) - left);
+    for (size_t end = a->h_out; end > 0 && !rc;) {
+        size_t row = end > rows ? end - rows : 0, in_start = strip_in_start(a, row);
+        if (a->prepare && in_start < raw)
+            rc = a->prepare(r, a->prepare_ctx, in_start, raw);
         if (rc)
             return rc;
+        raw = min_size(raw, in_start);
+        conv_strip(r, c, a, row, end);
+        if (a->gives_back)
+            give_back(r, c, a, row, &left);
+        rc = ae_tick(r, conv_mflop(c, end * a->w_out) - conv_mflop(c, row * a->w_out));
         end = row;
     }
-    return ERR_OK;
+    return rc;
 }
 
 /* The output ends a few rows after the input's end; strips from the bottom to the top
@@ -131,7 +174,7 @@ enum err ae_conv(struct ae_run *r, const struct ae_conv *c, const struct ae_conv
  * input rows below end + 1 and writes output rows from row - 1 on; as c_out <= c_in
  * and end <= row + rows, a gap of rows + 2 rows at the end keeps them apart. */
 enum err ae_conv_in_place(struct ae_run *r, const struct ae_conv *c, unsigned slot, size_t offset,
-                          size_t h, size_t w, enum activation act, size_t *out_offset)
+                          size_t h, size_t w, const struct ae_conv_args *how, size_t *out_offset)
 {
     size_t rows = min_size(h, max_size(STRIP_ROWS_MIN, div_up(h, 16)));
     size_t in_floats = (h + rows + 2) * w * c->c_in, out_floats = h * w * c->c_out;
@@ -146,8 +189,12 @@ enum err ae_conv_in_place(struct ae_run *r, const struct ae_conv *c, unsigned sl
                              .stride = 1,
                              .pad_before = 1,
                              .upsample = 1,
-                             .act = act,
-                             .max_rows = rows};
+                             .act = how->act,
+                             .max_rows = rows,
+                             .gives_back = true,
+                             .is_in_place = true,
+                             .prepare = how->prepare,
+                             .prepare_ctx = how->prepare_ctx};
     return ae_conv(r, c, &a);
 }
 
@@ -175,6 +222,23 @@ enum err ae_group_norm(struct ae_run *r, const struct ae_norm *n, float *y, cons
         backend_group_norm(r->be, y, x, n_pixels, n->channels, n_groups, n->w, n->b, eps, act);
     /* bound by memory: about as long as so many multiplications */
     return ae_tick(r, n_pixels * n->channels * 64 / 1000000 + 1);
+}
+
+enum err ae_group_norm_affine(struct ae_run *r, const struct ae_norm *n, float *scale, float *shift,
+                              const float *x, size_t n_pixels, size_t n_groups, float eps)
+{
+    if (!r->planning)
+        backend_group_norm_affine(r->be, scale, shift, x, n_pixels, n->channels, n_groups, n->w,
+                                  n->b, eps);
+    return ae_tick(r, n_pixels * n->channels * 20 / 1000000 + 1);
+}
+
+enum err ae_affine_act(struct ae_run *r, float *y, const float *x, size_t n_pixels, size_t channels,
+                       const float *scale, const float *shift, enum activation act)
+{
+    if (!r->planning)
+        backend_affine_act(r->be, y, x, n_pixels, channels, scale, shift, act);
+    return ae_tick(r, n_pixels * channels * 44 / 1000000);
 }
 
 enum err ae_attention(struct ae_run *r, const float *q, const float *k, const float *v, float *out,

@@ -210,7 +210,8 @@ NODISCARD static enum err run_block(struct ae_run *r, const struct block *b, con
         same_size(at(r, x), ae_slot(r, work_slot, work, n), x->h, x->w, ACT_RELU);
     rc = ae_conv(r, &b->conv[0], &a);
     if (!rc)
-        rc = ae_conv_in_place(r, &b->conv[1], work_slot, work, x->h, x->w, ACT_RELU, &inner);
+        rc = ae_conv_in_place(r, &b->conv[1], work_slot, work, x->h, x->w,
+                              &(struct ae_conv_args){.act = ACT_RELU}, &inner);
     if (rc)
         return rc;
     a = same_size(ae_slot(r, work_slot, inner, n), at(r, x), x->h, x->w, ACT_RELU);

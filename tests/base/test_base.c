@@ -161,6 +161,34 @@ static void test_cpu_levels(void **state)
     assert_fails(cpu_level_parse("neon", &level, &em), ERR_USAGE, "scalar, avx2 or avx512");
 }
 
+static size_t resident_bytes(void)
+{
+    size_t total = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%zu %zu", &total, &resident), 2);
+    fclose(f);
+    return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void test_memory_is_given_back_in_parts(void **state)
+{
+    (void)state;
+    const size_t n = (size_t)64 << 20, first = ((size_t)8 << 20) + 5, len = (size_t)48 << 20;
+    unsigned char *p = mem_alloc(n);
+    assert_non_null(p);
+    memset(p, 7, n);
+    size_t before = resident_bytes();
+    mem_discard(p + first, len);
+    assert_true(resident_bytes() + ((size_t)40 << 20) < before);
+    for (size_t i = 0; i < n; i++)
+        if (p[i] != 7 && (i < first || i >= first + len))
+            fail_msg("byte %zu is lost", i);
+    mem_discard(p + 1, 3); /* no whole page */
+    assert_int_equal(p[1], 7);
+    mem_free(p);
+}
+
 static void test_memory_is_aligned_and_counted(void **state)
 {
     (void)state;
@@ -186,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_pool_runs_each_task_once),
         cmocka_unit_test(test_cpu_levels),
+        cmocka_unit_test(test_memory_is_given_back_in_parts),
         cmocka_unit_test(test_memory_is_aligned_and_counted),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);

@@ -216,6 +216,8 @@ static void check_group_case(struct backend *be, enum cpu_level level, const str
     struct guarded wb = guarded_new(2, s->channels, s->channels, 0);
     guarded_fill(&x, &r, 2, s->mean);
     guarded_fill(&wb, &r, 1, 0.5f);
+    struct guarded before = guarded_new(s->n, s->channels, s->channels, 0);
+    memcpy(before.p, x.p, s->n * s->channels * sizeof(float));
     struct weight *w = vector_weight(be, wb.p, s->channels);
     struct weight *b = vector_weight(be, wb.p + s->channels, s->channels);
     backend_group_norm(be, y.p, x.p, s->n, s->channels, s->n_groups, w, b, 1e-6f, s->act);
@@ -236,6 +238,18 @@ static void check_group_case(struct backend *be, enum cpu_level level, const str
             near(y.p[at], want, 4 + 3 * (fabs(mean) + 2) * f, "group_norm", level, at);
         }
     }
+    /* in two halves, the second of them in two parts, in place: the same bits */
+    struct guarded affine = guarded_new(2, s->channels, s->channels, 0);
+    float *scale = affine.p, *shift = affine.p + s->channels;
+    size_t half = s->n / 2, at = half * s->channels;
+    backend_group_norm_affine(be, scale, shift, x.p, s->n, s->channels, s->n_groups, w, b, 1e-6f);
+    guarded_check(&affine, "group_norm_affine");
+    backend_affine_act(be, x.p + at, x.p + at, s->n - half, s->channels, scale, shift, s->act);
+    backend_affine_act(be, x.p, x.p, half, s->channels, scale, shift, s->act);
+    guarded_check(&x, "affine_act");
+    assert_memory_equal(x.p, y.p, s->n * s->channels * sizeof(float));
+    guarded_free(&affine);
+    memcpy(x.p, before.p, s->n * s->channels * sizeof(float));
     backend_group_norm(be, x.p, x.p, s->n, s->channels, s->n_groups, w, b, 1e-6f, s->act);
     assert_memory_equal(x.p, y.p, s->n * s->channels * sizeof(float));
     backend_weight_free(be, w);
@@ -243,6 +257,7 @@ static void check_group_case(struct backend *be, enum cpu_level level, const str
     guarded_free(&x);
     guarded_free(&y);
     guarded_free(&wb);
+    guarded_free(&before);
 }
 
 static void check_group_norm(struct backend *be, enum cpu_level level)

@@ -242,7 +242,7 @@ static void test_no_memory(void **state)
         assert_true(rc == ERR_OK || rc == ERR_NOMEM);
     } while (rc);
     assert_true(n > 50);
-    for (n = 1; n <= 2; n++) {
+    for (n = 1; n <= 3; n++) {
         fail_at = n;
         assert_int_equal(
             autoencoder_decode(e.ae, tokens.data, tokens.h, tokens.w, rgb.data, NULL, &em),
@@ -254,6 +254,57 @@ static void test_no_memory(void **state)
     engine_close(&e);
     free(rgb.data);
     free(tokens.data);
+}
+
+/* A backend that spoils what is given back. */
+static size_t n_discarded;
+
+static void spoiling_discard(struct backend *be, void *p, size_t size_bytes)
+{
+    (void)be;
+    memset(p, 0xff, size_bytes); /* NaN */
+    n_discarded += size_bytes / sizeof(float);
+}
+
+static void there_and_back(struct engine *e, const struct kl_case *c, float *out)
+{
+    struct ref rgb = case_ref(c, "rgb"), tokens = case_ref(c, "tokens");
+    n_discarded = 0;
+    assert_ok(autoencoder_decode(e->ae, tokens.data, tokens.h, tokens.w, out, NULL, &em));
+    assert_ok(autoencoder_encode(e->ae, rgb.data, rgb.h, rgb.w, out + rgb.n, NULL, &em));
+    free(rgb.data);
+    free(tokens.data);
+}
+
+/* Memory is given back in the midst of the work: never what is still to be read. */
+static void test_discards(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_CASES; i++) {
+        struct engine e;
+        struct ref rgb = case_ref(&cases[i], "rgb"), tokens = case_ref(&cases[i], "tokens");
+        size_t n = rgb.n + tokens.n;
+        float *kept = malloc(n * sizeof(float)), *spoilt = malloc(n * sizeof(float));
+        assert_non_null(kept);
+        assert_non_null(spoilt);
+        engine_open(&e, cpu_detect(), 2, data_path(cases[i].path));
+        struct backend_ops ops = *e.be->ops;
+        real_ops = e.be->ops;
+        ops.discard = spoiling_discard;
+        e.be->ops = &ops;
+        there_and_back(&e, &cases[i], kept);
+        assert_int_equal(n_discarded, 0); /* so small a picture is not worth it, */
+        e.ae->discard_floats_min = 1;     /* but here */
+        there_and_back(&e, &cases[i], spoilt);
+        assert_true(n_discarded > 10 * rgb.n);
+        assert_memory_equal(kept, spoilt, n * sizeof(float));
+        e.be->ops = real_ops;
+        engine_close(&e);
+        free(kept);
+        free(spoilt);
+        free(rgb.data);
+        free(tokens.data);
+    }
 }
 
 /* ---- What bad input gets ---- */
@@ -466,14 +517,14 @@ static void test_bad_paths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference),   cmocka_unit_test(test_info),
-        cmocka_unit_test(test_flops),       cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_bad_config),  cmocka_unit_test(test_bad_patch),
-        cmocka_unit_test(test_bad_tensors), cmocka_unit_test(test_bad_values),
-        cmocka_unit_test(test_bad_bf16),    cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_halves),      cmocka_unit_test(test_bad_calls),
-        cmocka_unit_test(test_bad_paths),
+        cmocka_unit_test(test_reference),  cmocka_unit_test(test_info),
+        cmocka_unit_test(test_flops),      cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_cancel),     cmocka_unit_test(test_discards),
+        cmocka_unit_test(test_no_memory),  cmocka_unit_test(test_bad_config),
+        cmocka_unit_test(test_bad_patch),  cmocka_unit_test(test_bad_tensors),
+        cmocka_unit_test(test_bad_values), cmocka_unit_test(test_bad_bf16),
+        cmocka_unit_test(test_overflow),   cmocka_unit_test(test_halves),
+        cmocka_unit_test(test_bad_calls),  cmocka_unit_test(test_bad_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

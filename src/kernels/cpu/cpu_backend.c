@@ -47,6 +47,12 @@ static void cpu_free(struct backend *be, void *p)
     mem_free(p);
 }
 
+static void cpu_discard(struct backend *be, void *p, size_t size_bytes)
+{
+    (void)be;
+    mem_discard(p, size_bytes);
+}
+
 static enum err cpu_copy(struct backend *be, void *dst, const void *src, size_t size_bytes,
                          struct errmsg *em)
 {
@@ -161,6 +167,7 @@ static const struct backend_ops cpu_ops = {
     .close = cpu_close,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .discard = cpu_discard,
     .upload = cpu_copy,
     .download = cpu_copy,
     .sync = cpu_sync,
@@ -174,6 +181,8 @@ static const struct backend_ops cpu_ops = {
     .rms_norm = cpu_rms_norm,
     .layer_norm_mod = cpu_layer_norm_mod,
     .group_norm = cpu_group_norm,
+    .group_norm_affine = cpu_group_norm_affine,
+    .affine_act = cpu_affine_act,
     .embed = cpu_embed,
     .silu = cpu_silu,
     .axpy = cpu_axpy,

@@ -105,17 +105,13 @@ void cpu_layer_norm_mod(struct backend *be, float *y, size_t ldy, const float *x
     pool_run(job.be->pool, div_up(n, job.task_rows), layer_norm_mod_task, &job);
 }
 
-/* The shared memory of one group_norm, all of it in the first thread's scratch. */
-struct group_norm_job {
+/* The sums of one group_norm, in the first thread's scratch. */
+struct group_sums_job {
     const struct cpu_backend *be;
-    float *y;
     const float *x;
     size_t n, channels, n_groups;
-    size_t chunk_rows; /* for the sums */
-    size_t task_rows;  /* for the second pass */
-    double *sum;       /* [n_chunks, 2, n_groups]: sums, then sums of squares */
-    float *a, *b;      /* [channels] */
-    enum activation act;
+    size_t chunk_rows;
+    double *sum; /* [n_chunks, 2, n_groups]: sums, then sums of squares */
 };
 
 #define GROUP_CHUNKS_MAX 256
@@ -123,7 +119,7 @@ struct group_norm_job {
 static void group_sums_task(void *ctx, size_t task, unsigned worker)
 {
     (void)worker;
-    const struct group_norm_job *job = ctx;
+    const struct group_sums_job *job = ctx;
     size_t first = task * job->chunk_rows;
     double *sum = job->sum + task * 2 * job->n_groups;
     memset(sum, 0, 2 * job->n_groups * sizeof *sum);
@@ -132,19 +128,9 @@ static void group_sums_task(void *ctx, size_t task, unsigned worker)
                            job->n_groups, sum, sum + job->n_groups);
 }
 
-static void affine_act_task(void *ctx, size_t task, unsigned worker)
-{
-    (void)worker;
-    const struct group_norm_job *job = ctx;
-    size_t first = task * job->task_rows;
-    job->be->op.affine_act(job->y + first * job->channels, job->x + first * job->channels,
-                           min_size(job->task_rows, job->n - first), job->channels, job->a, job->b,
-                           job->act);
-}
-
-/* From the chunks' sums to y = x * a + b. */
-static void group_norm_fold(const struct group_norm_job *job, size_t n_chunks, const float *w,
-                            const float *bias, float eps)
+/* From the chunks' sums to y = x * scale + shift. */
+static void group_norm_fold(const struct group_sums_job *job, size_t n_chunks, const float *w,
+                            const float *bias, float eps, float *scale, float *shift)
 {
     size_t group_channels = job->channels / job->n_groups;
     double count = (double)job->n * (double)group_channels;
@@ -157,34 +143,69 @@ static void group_norm_fold(const struct group_norm_job *job, size_t n_chunks, c
         double mean = sum / count;
         double r = 1.0 / sqrt(fmax(sum_sq / count - mean * mean, 0) + eps);
         for (size_t c = g * group_channels; c < (g + 1) * group_channels; c++) {
-            job->a[c] = (float)(w[c] * r);
-            job->b[c] = (float)(bias[c] - mean * w[c] * r);
+            scale[c] = (float)(w[c] * r);
+            shift[c] = (float)(bias[c] - mean * w[c] * r);
         }
     }
+}
+
+/* As many chunks as fit beside cpu_group_norm's two vectors. */
+void cpu_group_norm_affine(struct backend *be, float *scale, float *shift, const float *x, size_t n,
+                           size_t channels, size_t n_groups, const struct weight *w,
+                           const struct weight *b, float eps)
+{
+    struct cpu_backend *cpu = cpu_backend_of(be);
+    struct group_sums_job job = {
+        .be = cpu, .x = x, .n = n, .channels = channels, .n_groups = n_groups};
+    job.sum = (double *)((float *)cpu->scratch[0] + 2 * channels);
+    size_t room = CPU_SCRATCH_BYTES - 2 * channels * sizeof(float);
+    size_t n_chunks = min_size(GROUP_CHUNKS_MAX, room / (2 * n_groups * sizeof(double)));
+    job.chunk_rows = max_size(div_up(n, n_chunks), rows_per_task(channels));
+    n_chunks = div_up(n, job.chunk_rows);
+    pool_run(cpu->pool, n_chunks, group_sums_task, &job);
+    group_norm_fold(&job, n_chunks, w->f32, b->f32, eps, scale, shift);
+}
+
+struct affine_job {
+    const struct cpu_backend *be;
+    float *y;
+    const float *x;
+    size_t n, channels;
+    size_t task_rows;
+    const float *scale, *shift; /* [channels] */
+    enum activation act;
+};
+
+static void affine_act_task(void *ctx, size_t task, unsigned worker)
+{
+    (void)worker;
+    const struct affine_job *job = ctx;
+    size_t first = task * job->task_rows;
+    job->be->op.affine_act(job->y + first * job->channels, job->x + first * job->channels,
+                           min_size(job->task_rows, job->n - first), job->channels, job->scale,
+                           job->shift, job->act);
+}
+
+void cpu_affine_act(struct backend *be, float *y, const float *x, size_t n, size_t channels,
+                    const float *scale, const float *shift, enum activation act)
+{
+    struct affine_job job = {.be = cpu_backend_of(be),
+                             .y = y,
+                             .x = x,
+                             .n = n,
+                             .channels = channels,
+                             .task_rows = rows_per_task(channels),
+                             .scale = scale,
+                             .shift = shift,
+                             .act = act};
+    pool_run(job.be->pool, div_up(n, job.task_rows), affine_act_task, &job);
 }
 
 void cpu_group_norm(struct backend *be, float *y, const float *x, size_t n, size_t channels,
                     size_t n_groups, const struct weight *w, const struct weight *b, float eps,
                     enum activation act)
 {
-    struct cpu_backend *cpu = cpu_backend_of(be);
-    struct group_norm_job job = {.be = cpu,
-                                 .y = y,
-                                 .x = x,
-                                 .n = n,
-                                 .channels = channels,
-                                 .n_groups = n_groups,
-                                 .act = act,
-                                 .task_rows = rows_per_task(channels)};
-    /* a and b first, then as many chunks as fit */
-    job.a = cpu->scratch[0];
-    job.b = job.a + channels;
-    job.sum = (double *)(job.b + channels);
-    size_t room = CPU_SCRATCH_BYTES - 2 * channels * sizeof(float);
-    size_t n_chunks = min_size(GROUP_CHUNKS_MAX, room / (2 * n_groups * sizeof(double)));
-    job.chunk_rows = max_size(div_up(n, n_chunks), job.task_rows);
-    n_chunks = div_up(n, job.chunk_rows);
-    pool_run(cpu->pool, n_chunks, group_sums_task, &job);
-    group_norm_fold(&job, n_chunks, w->f32, b->f32, eps);
-    pool_run(cpu->pool, div_up(n, job.task_rows), affine_act_task, &job);
+    float *scale = cpu_backend_of(be)->scratch[0], *shift = scale + channels;
+    cpu_group_norm_affine(be, scale, shift, x, n, channels, n_groups, w, b, eps);
+    cpu_affine_act(be, y, x, n, channels, scale, shift, act);
 }

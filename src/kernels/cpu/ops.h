@@ -58,6 +58,11 @@ void cpu_rms_norm(struct backend *be, float *y, size_t ldy, const float *x, size
 void cpu_layer_norm_mod(struct backend *be, float *y, size_t ldy, const float *x, size_t ldx,
                         size_t n, size_t channels, const float *shift, const float *scale,
                         float eps);
+void cpu_group_norm_affine(struct backend *be, float *scale, float *shift, const float *x, size_t n,
+                           size_t channels, size_t n_groups, const struct weight *w,
+                           const struct weight *b, float eps);
+void cpu_affine_act(struct backend *be, float *y, const float *x, size_t n, size_t channels,
+                    const float *scale, const float *shift, enum activation act);
 void cpu_group_norm(struct backend *be, float *y, const float *x, size_t n, size_t channels,
                     size_t n_groups, const struct weight *w, const struct weight *b, float eps,
                     enum activation act);
