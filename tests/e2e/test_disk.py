@@ -12,7 +12,7 @@ from load import FaultTest, House  # noqa: E402
 from running import PRO, wait_for  # noqa: E402
 from shim import GROWTH, SYNCS, WRITES, Faults  # noqa: E402
 
-REFUSALS = {500, 503}  # of a request that cannot be stored
+REFUSALS = {503}  # of a request that cannot be stored
 FULL_S = 3
 
 
