@@ -155,7 +155,7 @@ struct easel_reference {
 
 struct easel_draw_options {
     const char *prompt;     /* UTF-8, required */
-    unsigned width, height; /* 256 … 1440; 0: from the first reference, else 1024x768 */
+    unsigned width, height; /* 64 … 1440; 0: from the first reference, else 1024x768 */
     int64_t seed;           /* 0 … 4294967295, or EASEL_SEED_RANDOM */
     unsigned steps;         /* 0: the model's */
     double guidance;        /* negative: the model's */

@@ -95,8 +95,8 @@ static void reply_task(struct request *q, const struct task *t)
 
 static void read_sides(struct fields *f, struct gen_request *r, int64_t width_px, int64_t height_px)
 {
-    field_integer(f, "width", LIMIT_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX, width_px, &width_px);
-    field_integer(f, "height", LIMIT_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX, height_px, &height_px);
+    field_integer(f, "width", LIMIT_OFFERED_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX, width_px, &width_px);
+    field_integer(f, "height", LIMIT_OFFERED_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX, height_px, &height_px);
     r->width_px = (unsigned)width_px;
     r->height_px = (unsigned)height_px;
 }

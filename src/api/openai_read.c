@@ -35,7 +35,7 @@ static unsigned take_side(const char **p)
     for (size_t i = 0; i < n && value <= LIMIT_SIDE_MAX_PX; i++)
         value = value * 10 + (unsigned)((*p)[i] - '0');
     *p += n;
-    return value >= LIMIT_SIDE_MIN_PX && value <= LIMIT_SIDE_MAX_PX ? value : 0;
+    return value >= LIMIT_OFFERED_SIDE_MIN_PX && value <= LIMIT_SIDE_MAX_PX ? value : 0;
 }
 
 static bool parse_size(const char *text, struct gen_request *r)
@@ -62,7 +62,7 @@ static void read_size(struct fields *f, struct gen_request *r)
     if (text && !parse_size(text, r))
         faults_add(f->faults, f->rank - 1, "size",
                    "must be \"auto\", or a width and a height from %u to %u, such as 1024x768",
-                   LIMIT_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX);
+                   LIMIT_OFFERED_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX);
 }
 
 /* 0: the encoder's default. */

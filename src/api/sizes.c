@@ -12,20 +12,20 @@
 static unsigned side(double px)
 {
     double rounded = round(px / SIZE_STEP) * SIZE_STEP;
-    return (unsigned)fmin(LIMIT_SIDE_MAX_PX, fmax(LIMIT_SIDE_MIN_PX, rounded));
+    return (unsigned)fmin(LIMIT_SIDE_MAX_PX, fmax(LIMIT_OFFERED_SIDE_MIN_PX, rounded));
 }
 
 static void fit(double width, double height, unsigned *width_px, unsigned *height_px)
 {
     double scale = fmin(1, LIMIT_SIDE_MAX_PX / fmax(width, height));
-    scale = fmax(scale, LIMIT_SIDE_MIN_PX / fmin(width, height));
+    scale = fmax(scale, LIMIT_OFFERED_SIDE_MIN_PX / fmin(width, height));
     *width_px = side(width * scale);
     *height_px = side(height * scale);
 }
 
 static bool is_drawable(size_t px)
 {
-    return px >= LIMIT_SIDE_MIN_PX && px <= LIMIT_SIDE_MAX_PX;
+    return px >= LIMIT_OFFERED_SIDE_MIN_PX && px <= LIMIT_SIDE_MAX_PX;
 }
 
 void size_of_reference(size_t ref_width_px, size_t ref_height_px, unsigned *width_px,

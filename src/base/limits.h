@@ -4,7 +4,8 @@
 #define EASEL_BASE_LIMITS_H
 
 /* Pictures, as the API states them (docs: the HTTP contract). */
-#define LIMIT_SIDE_MIN_PX 256u
+#define LIMIT_SIDE_MIN_PX 64u                  /* what the engine draws */
+#define LIMIT_OFFERED_SIDE_MIN_PX 256u         /* what is offered, but in the dialect that goes below */
 #define LIMIT_SIDE_MAX_PX 1440u
 #define LIMIT_REFERENCES_MAX 10u
 #define LIMIT_REFERENCE_SIDE_MIN_PX 64u

@@ -345,7 +345,8 @@ static enum err decode(struct drawing *d, struct errmsg *em)
     if (!rc)
         rc = image_from_floats(rgb, w, h, &drawn, em);
     if (!rc)
-        rc = grid_fit_picture(&drawn, d->width_px, d->height_px, &d->result->picture, em);
+        rc = grid_fit_picture(&drawn, d->grid.drawn_w_px / d->grid.w_tok, d->width_px, d->height_px,
+                              &d->result->picture, em);
     image_deinit(&drawn);
     free(rgb);
     if (rc)

@@ -23,25 +23,27 @@ struct grid grid_for_size(size_t w_px, size_t h_px, size_t px_per_tok, size_t na
     return g;
 }
 
-enum err grid_fit_picture(const struct image *drawn, size_t w_px, size_t h_px,
+enum err grid_fit_picture(const struct image *drawn, size_t px_per_tok, size_t w_px, size_t h_px,
                           struct image *out, struct errmsg *em)
 {
-    struct image enlarged = {0};
+    struct image resized = {0};
+    bool is_small = drawn->width_px < w_px || drawn->height_px < h_px;
+    bool is_large = drawn->width_px >= w_px + px_per_tok && drawn->height_px >= h_px + px_per_tok;
     const struct image *src = drawn;
     enum err rc;
-    if (drawn->width_px < w_px || drawn->height_px < h_px) {
-        double scale = fmax((double)w_px / (double)drawn->width_px,
-                            (double)h_px / (double)drawn->height_px);
+    if (is_small || is_large) {
+        double scale =
+            fmax((double)w_px / (double)drawn->width_px, (double)h_px / (double)drawn->height_px);
         /* rounding must not leave the picture a pixel short of the asked size */
         size_t w = max_size(w_px, (size_t)lround((double)drawn->width_px * scale));
         size_t h = max_size(h_px, (size_t)lround((double)drawn->height_px * scale));
-        rc = image_resize_lanczos(drawn, w, h, &enlarged, em);
+        rc = image_resize_lanczos(drawn, w, h, &resized, em);
         if (rc)
             return rc;
-        src = &enlarged;
+        src = &resized;
     }
     rc = image_crop(src, (src->width_px - w_px) / 2, (src->height_px - h_px) / 2, w_px, h_px, out,
                     em);
-    image_deinit(&enlarged);
+    image_deinit(&resized);
     return rc;
 }

@@ -19,9 +19,10 @@ struct grid {
 struct grid grid_for_size(size_t w_px, size_t h_px, size_t px_per_tok, size_t native_pixels);
 
 /* A drawn picture to the asked size: one that is at least as large is cropped about its
- * centre; a smaller one is first enlarged (LANCZOS) until it covers the size.
+ * centre, after one that is larger by a token (of px_per_tok) or more in both sides was reduced;
+ * a smaller one is first enlarged until it covers the size (LANCZOS).
  * out: uninitialised, image_deinit it. */
-NODISCARD enum err grid_fit_picture(const struct image *drawn, size_t w_px, size_t h_px,
-                                    struct image *out, struct errmsg *em);
+NODISCARD enum err grid_fit_picture(const struct image *drawn, size_t px_per_tok, size_t w_px,
+                                    size_t h_px, struct image *out, struct errmsg *em);
 
 #endif

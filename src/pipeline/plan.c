@@ -23,7 +23,7 @@ static enum err check_side(const char *name, size_t px, struct errmsg *em)
 
 static size_t clamp_side(size_t px)
 {
-    return min_size(max_size(px, LIMIT_SIDE_MIN_PX), LIMIT_SIDE_MAX_PX);
+    return min_size(max_size(px, LIMIT_OFFERED_SIDE_MIN_PX), LIMIT_SIDE_MAX_PX);
 }
 
 static bool is_blank(const char *s)

@@ -138,6 +138,7 @@ class Sizes(Case):
 
     def test_as_asked(self):
         self.assertEqual(self.size(width=257, height=1440.0), (257, 1440))
+        self.assertEqual(self.size(width=64, height=255), (64, 255))
 
     def test_of_the_first_picture(self):
         for shape, drawn in (((640, 300), (640, 300)), ((2880, 1440), (1440, 720)),
@@ -153,8 +154,8 @@ class Sizes(Case):
         self.assertEqual(self.size(aspect_ratio="1:1", width=512, height=256), (512, 256))
 
     def test_out_of_bounds(self):
-        self.assertEqual(self.faults(width=64, height=1441), {
-            "width": "must be an integer from 256 to 1440, or 0",
+        self.assertEqual(self.faults(width=63, height=1441), {
+            "width": "must be an integer from 64 to 1440, or 0",
             "height": "must be an integer from 0 to 1440"})
         self.assertEqual(list(self.faults(width=-1, height="512")), ["width", "height"])
         for ratio in ("16x9", "0:1", "1:0", ":", "1:10000", "01:1", "1.5:1", " 1:1"):
