@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
 
@@ -31,9 +30,9 @@ void mem_free(void *p)
 
 void mem_discard(void *p, size_t size_bytes)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t first = ((uintptr_t)p + page - 1) / page * page;
-    uintptr_t end = ((uintptr_t)p + size_bytes) / page * page;
+    /* a huge page that lost a part would be cut into small ones for good */
+    uintptr_t first = ((uintptr_t)p + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+    uintptr_t end = ((uintptr_t)p + size_bytes) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
     if (first < end)
         (void)madvise((void *)first, end - first, MADV_DONTNEED);
 }

@@ -12,8 +12,8 @@
  * pages. NULL when there is no memory. Free with mem_free. */
 void *mem_alloc(size_t size_bytes);
 void mem_free(void *p);
-/* The content of part of a block is not needed any more: its whole pages go back to the
- * system until they are written to again. Until then it is undefined. */
+/* The content of part of a block is not needed any more: its whole huge pages (2 MiB) go
+ * back to the system until they are written to again. Until then it is undefined. */
 void mem_discard(void *p, size_t size_bytes);
 
 /* Peak resident set of this process, bytes; 0 where it cannot be read. */

@@ -15,7 +15,7 @@
 /* Measured at 1024x768 and 1440x1440: larger strips gain nothing, smaller ones lose
  * to the rows that neighbours both compute. */
 #define STRIP_BYTES ((size_t)192 << 20)
-#define DISCARD_FLOATS_MIN ((size_t)1 << 20)
+#define DISCARD_FLOATS_MIN ((size_t)8 << 20)
 #define PATCH_MAX 16
 
 static const struct autoencoder_kind *const kinds[] = {

@@ -124,24 +124,25 @@ static void conv_strip(struct ae_run *r, const struct ae_conv *c, const struct a
     backend_conv2d(r->be, &s);
 }
 
-/* The rows of x behind those that the strips above [row, …) read: up to *n_rows, which are
- * all that is left of x, and not where y lies by now. */
+/* The rows of x behind those that the strips above row read, up to its end or to where y
+ * begins by now: each time from the new beginning, so that what the last ranges left over
+ * for not filling a page goes too. */
 static void give_back(struct ae_run *r, const struct ae_conv *c, const struct ae_conv_args *a,
-                      size_t row, size_t *n_rows)
+                      size_t row)
 {
-    size_t needed = row ? min_size(*n_rows, last_in_row(c, a, row - 1) + 1) : 0;
-    float *x = (float *)(uintptr_t)a->x, *end = x + *n_rows * a->w_in * c->c_in;
+    size_t row_floats = a->w_in * c->c_in;
+    size_t needed = row ? min_size(a->h_in, last_in_row(c, a, row - 1) + 1) : 0;
+    float *x = (float *)(uintptr_t)a->x, *end = x + a->h_in * row_floats;
     float *y = a->y + strip_start(a, row) * a->w_out * c->c_out;
     if (a->is_in_place && y < end)
         end = y;
-    discard(r, x + needed * a->w_in * c->c_in, end);
-    *n_rows = needed;
+    discard(r, x + needed * row_floats, end);
 }
 
 enum err ae_conv(struct ae_run *r, const struct ae_conv *c, const struct ae_conv_args *a)
 {
     size_t rows = a->max_rows ? a->max_rows : a->h_out;
-    size_t raw = a->h_in, left = a->h_in; /* rows of x that are not prepared, not given back */
+    size_t raw = a->h_in; /* rows of x that are not prepared */
     uint64_t row_mflop = conv_mflop(c, a->w_out) + 1;
     enum err rc = ERR_OK;
     if (r->planning) {
@@ -162,7 +163,7 @@ enum err ae_conv(struct ae_run *r, const struct ae_conv *c, const struct ae_conv
         raw = min_size(raw, in_start);
         conv_strip(r, c, a, row, end);
         if (a->gives_back)
-            give_back(r, c, a, row, &left);
+            give_back(r, c, a, row);
         rc = ae_tick(r, conv_mflop(c, end * a->w_out) - conv_mflop(c, row * a->w_out));
         end = row;
     }
