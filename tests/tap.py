@@ -9,7 +9,7 @@ class _TapResult(unittest.TestResult):
     def __init__(self):
         super().__init__()
         self.lines = []
-        self.failed_parts = []
+        self.failed = []
 
     def _line(self, ok, test, note=""):
         name = test.id().rsplit(".", 1)[-1].replace("#", " ")
@@ -23,20 +23,27 @@ class _TapResult(unittest.TestResult):
         self._line(True, test, f" # SKIP {reason}")
 
     def addFailure(self, test, err):
-        self._line(False, test)
-        for line in "".join(traceback.format_exception(*err)).splitlines():
-            print(f"# {line}")
+        self._failed(test)
+        self._explain(err)
 
     addError = addFailure
 
     def addSubTest(self, test, subtest, err):
-        """A test with a failed part gets neither addSuccess nor addFailure."""
+        """A test with a failed part gets no addSuccess; addFailure only if more of it failed."""
         if err is None:
             return
-        if test not in self.failed_parts:
-            self.failed_parts.append(test)
-            self._line(False, test)
+        self._failed(test)
         print(f"# {subtest.id()}")
+        self._explain(err)
+
+    def _failed(self, test):
+        """One line for a test, however much of it failed."""
+        if test not in self.failed:
+            self.failed.append(test)
+            self._line(False, test)
+
+    @staticmethod
+    def _explain(err):
         for line in "".join(traceback.format_exception(*err)).splitlines():
             print(f"# {line}")
 

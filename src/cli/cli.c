@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -44,6 +45,25 @@ int cli_failed(enum easel_status status, const struct easel_error *error)
     }
     cli_error("%s", error->message);
     return status == EASEL_USAGE ? EXIT_USAGE : EXIT_FAILED;
+}
+
+int cli_json_option(const char *command, const char *help, int argc, char **argv, bool *json)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    int option;
+    opterr = 0;
+    *json = false;
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        if (option == 'h') {
+            fputs(help, stdout);
+            return 0;
+        }
+        if (option != 'j')
+            return cli_usage(command, "%s is not an option", argv[optind - 1]);
+        *json = true;
+    }
+    return -1;
 }
 
 bool cli_parse_int(const char *text, int64_t min, int64_t max, int64_t *out)

@@ -31,6 +31,10 @@ int cli_usage(const char *command, const char *fmt, ...) __attribute__((format(p
 /* Print the library's error; returns the exit code that goes with it. */
 int cli_failed(enum easel_status status, const struct easel_error *error);
 
+/* For a command with no options but --json and --help: -1 to go on with the words from optind, or
+ * what the command returns. */
+int cli_json_option(const char *command, const char *help, int argc, char **argv, bool *json);
+
 /* A whole decimal number in min … max; false otherwise. */
 bool cli_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);
 bool cli_parse_double(const char *text, double min, double max, double *out);

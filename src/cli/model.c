@@ -154,20 +154,10 @@ static int write_random(const char *shape, const char *dir)
 
 int cmd_model(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    bool json = false;
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (option == 'h') {
-            fputs(help, stdout);
-            return 0;
-        }
-        if (option != 'j')
-            return cli_usage("model", "%s is not an option", argv[optind - 1]);
-        json = true;
-    }
+    bool json;
+    int code = cli_json_option("model", help, argc, argv, &json);
+    if (code >= 0)
+        return code;
     int n = argc - optind;
     char **args = argv + optind;
     if (n == 1 && !strcmp(args[0], "list"))

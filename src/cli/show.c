@@ -130,20 +130,10 @@ static int show(const char *path, bool json)
 
 int cmd_show(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    bool json = false;
-    int option;
-    opterr = 0;
-    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
-        if (option == 'h') {
-            fputs(help, stdout);
-            return 0;
-        }
-        if (option != 'j')
-            return cli_usage("show", "%s is not an option", argv[optind - 1]);
-        json = true;
-    }
+    bool json;
+    int code = cli_json_option("show", help, argc, argv, &json);
+    if (code >= 0)
+        return code;
     if (optind + 1 != argc)
         return cli_usage("show", "name one picture file");
     return show(argv[optind], json);
