@@ -35,6 +35,14 @@
             fail_msg("%s said \"%s\", without \"%s\"", #call, em.text, needle);                   \
     } while (0)
 
+/* Leave a test that cannot run here, and say why. */
+#define skip_because(...)                                                                         \
+    do {                                                                                          \
+        print_message("# " __VA_ARGS__);                                                          \
+        print_message("\n");                                                                      \
+        skip();                                                                                   \
+    } while (0)
+
 /* |a - b| <= tolerance. */
 #define assert_near(a, b, tolerance)                                                               \
     do {                                                                                           \

@@ -245,7 +245,7 @@ static const struct {
 static void check_cases(enum cpu_level level)
 {
     if (level > cpu_detect())
-        skip();
+        skip_because("this processor has no %s", cpu_level_name(level));
     for (size_t i = 0; i < N_CASES; i++)
         check_case(cases[i].name, cases[i].tolerance, level);
 }

@@ -166,7 +166,7 @@ static void test_avx2(void **state)
 {
     (void)state;
     if (cpu_detect() < CPU_AVX2)
-        skip();
+        skip_because("this processor has no AVX2");
     check_level(CPU_AVX2);
 }
 
@@ -174,7 +174,7 @@ static void test_avx512(void **state)
 {
     (void)state;
     if (cpu_detect() < CPU_AVX512)
-        skip();
+        skip_because("this processor has no AVX-512");
     check_level(CPU_AVX512);
 }
 

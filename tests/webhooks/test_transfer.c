@@ -84,7 +84,7 @@ static void test_ipv6(void **state)
     uint16_t port = 0;
     int fd = listen_at(AF_INET6, &port);
     if (fd < 0)
-        skip(); /* this machine has no IPv6 loopback */
+        skip_because("this machine has no IPv6 loopback");
     check_host(fd, "[::1]", port, "::1 is a loopback address");
     close(fd);
 }
