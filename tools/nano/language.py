@@ -49,12 +49,14 @@ def build_language_model(tokenizer, preset):
         pad_token_id=tokenizer.convert_tokens_to_ids("<|endoftext|>"), dtype="float32"))
 
 
-def train_language_model(stickers, tokenizer, preset, device, log, document=world.language_document):
-    """A few minutes of next-token training. Enhancement answers and captions count alike."""
+def train_language_model(stickers, tokenizer, preset, device, log, document=world.language_document, model=None):
+    """A few minutes of next-token training. Enhancement answers and captions count alike. model: one to go on with, of
+    which only what requires a gradient changes; without it a new one."""
     torch.manual_seed(preset.seed)
-    model = build_language_model(tokenizer, preset).to(device).train()
-    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    model = (model or build_language_model(tokenizer, preset)).to(device).train()
+    free = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in free if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in free if p.ndim != 2 or "embed" in n]
     optimizers = Optimizers([{"params": matrices}], others, preset.text_lr, preset.text_lr)
     rng = random.Random(preset.seed)
     start, step, average = time.time(), 0, None

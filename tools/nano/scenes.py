@@ -111,8 +111,9 @@ def fill(words, scene, stickers, rng):
     return words.replace("{0s}", plural(names[0])).format(*[world.with_article(n) for n in names])
 
 
-def scene_caption(scene, stickers, rng):
-    colour = world.COLOUR_NAMES[scene.colour] if rng.random() > 0.08 else None
+def scene_caption(scene, stickers, rng, named):
+    """named: whether it says the colour of the background."""
+    colour = world.COLOUR_NAMES[scene.colour] if named else None
     if scene.words == "{0}":
         return world.caption(stickers[scene.stickers[0]], colour, rng)
     text = fill(scene.words, scene, stickers, rng)
@@ -235,7 +236,7 @@ class SceneSource:
         else:
             item = rng.choice(pool)
         if item["edit"] is None:
-            prompts = [scene_caption(s, self.stickers, rng) for s in item["scenes"]]
+            prompts = [scene_caption(s, self.stickers, rng, rng.random() > 0.08) for s in item["scenes"]]
             return Batch(self.normaliser(item["tokens"]), prompts, item["rows"], item["columns"])
         prompts = [self.instruction(e, s, rng) for e, s in zip(item["edit"], item["scenes"])]
         return Batch(self.normaliser(item["tokens"]), prompts, item["rows"], item["columns"],
@@ -265,11 +266,13 @@ def scene_document(stickers, rng):
         if count > 1 and rng.random() < 0.4:
             chosen = [chosen[0]] * count
         scene = single(chosen[0], colour, rng) if count == 1 else group(chosen, colour, 1.2, rng)
-        prompt = scene_caption(scene, stickers, rng)
+        named = rng.random() < 0.7
+        prompt = scene_caption(scene, stickers, rng, named)
         if rng.random() < 0.5:
             return "<|im_start|>" + prompt + "<|im_end|>"
-        answer = world.ENHANCED.format(a=fill(scene.words, scene, stickers, rng), m=rng.choice(world.MOODS),
-                                       c=world.COLOUR_NAMES[colour])
+        answer = world.ENHANCED.format(
+            a=fill(scene.words, scene, stickers, rng), m=rng.choice(world.MOODS),
+            c=world.COLOUR_NAMES[colour] if named else world.fitting_colour(stickers[chosen[0]]))
         template = world.ENHANCE_TEMPLATES["text_to_image"]
     else:
         sticker = rng.choice(stickers)

@@ -172,6 +172,20 @@ def with_article(name):
     return ("an " if name[0] in "aeiou" and not name.startswith(("uni",)) else "a ") + name
 
 
+# What other words say of a sticker's colour.
+SHADES = {"golden": ("yellow", "orange"), "gold": ("yellow", "orange"), "brown": ("orange", "red"),
+          "vanilla": ("white", "yellow"), "chocolate": ("black",)}
+LIVELY = ("blue", "pink", "green", "purple", "yellow", "orange", "white", "red")
+
+
+def fitting_colour(sticker):
+    """The background that enhancement names where the prompt names none: always the same of a sticker, so that it can be
+    learned (at temperature 0.15 a colour drawn by lot is nearly always the same one), and none that the sticker has."""
+    words = f"{sticker.detail} {sticker.name}".replace(",", "").split()
+    own = {colour for word in words for colour in SHADES.get(word, (word,))}
+    return random.Random(sticker.emoji).choice([c for c in LIVELY if c not in own])
+
+
 def spelled(colour, rng):
     return "gray" if colour == "grey" and rng.random() < 0.3 else colour
 
@@ -248,7 +262,9 @@ def language_document(stickers, rng):
     if kind < 0.5:
         return "<|im_start|>" + recolour_caption(colour, rng) + "<|im_end|>"
     if kind < 0.85:
-        prompt = caption(sticker, colour if rng.random() < 0.5 else None, rng)
+        named = rng.random() < 0.5
+        prompt = caption(sticker, colour if named else None, rng)
+        colour = colour if named else fitting_colour(sticker)
         template, answer = ENHANCE_TEMPLATES["text_to_image"], enhanced(sticker, colour, rng)
     else:
         prompt = recolour_caption(colour, rng)
