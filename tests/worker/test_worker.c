@@ -346,7 +346,7 @@ static void test_a_full_disk(void **state)
     p->options.patience_ms = 50;
     place_start(p);
     place_submit(p, &r, id);
-    for (int i = 0; !strstr(p->log, "the disk is full; free some space"); i++) {
+    for (int i = 0; !place_logged(p, "the disk is full; free some space"); i++) {
         assert_true(i < 10000);
         sleep_ms(2);
     }

@@ -14,8 +14,18 @@
 static void on_log(void *ctx, const char *level, const char *message)
 {
     struct place *p = ctx;
+    pthread_mutex_lock(&p->log_lock);
     size_t used = strlen(p->log);
     snprintf(p->log + used, sizeof p->log - used, "%s: %s\n", level, message);
+    pthread_mutex_unlock(&p->log_lock);
+}
+
+bool place_logged(struct place *p, const char *text)
+{
+    pthread_mutex_lock(&p->log_lock);
+    bool found = strstr(p->log, text);
+    pthread_mutex_unlock(&p->log_lock);
+    return found;
 }
 
 static void on_ready(void *ctx)
@@ -30,6 +40,7 @@ int place_setup(void **state)
     struct api_key key = {0};
     char *text = NULL;
     assert_non_null(p);
+    pthread_mutex_init(&p->log_lock, NULL);
     snprintf(p->dir, sizeof p->dir, "/tmp/easel-worker-XXXXXX");
     assert_non_null(mkdtemp(p->dir));
     char *database = path_join(p->dir, "easel.db"), *folder = path_join(p->dir, "blobs");
@@ -77,6 +88,7 @@ int place_teardown(void **state)
     (void)umount(disk); /* where a test has mounted one and failed */
     store_close(p->store);
     assert_int_equal(nftw(p->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    pthread_mutex_destroy(&p->log_lock);
     free(p);
     return 0;
 }

@@ -27,6 +27,7 @@ struct place {
     atomic_bool ended; /* worker_run has returned */
     enum err returned; /* by worker_run */
     struct errmsg message;
+    pthread_mutex_t log_lock;
     char log[16384]; /* written by the worker's thread: read it after place_join */
 };
 
@@ -48,6 +49,8 @@ void place_submit(struct place *p, const struct gen_request *r, char id[TASK_ID_
  * in another or the worker has returned. The caller frees it with task_deinit. */
 struct task place_wait(struct place *p, const char *id, enum task_state state);
 struct task place_task(struct place *p, const char *id);
+/* Whether the log has this text; also while the worker runs. */
+bool place_logged(struct place *p, const char *text);
 struct buf place_read(struct place *p, const char *blob);
 size_t place_count_blobs(struct place *p);
 void raise_flag(volatile sig_atomic_t *flag);
