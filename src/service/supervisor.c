@@ -246,13 +246,17 @@ static enum err bury(struct supervisor *s, struct child *c, int status, struct e
     return ERR_OK;
 }
 
-static void kill_if_silent(struct supervisor *s, const struct child *c)
+/* Its death takes a moment, and for ever where the kernel holds it: told and tried again after as
+ * long a silence, not at each look. */
+static void kill_if_silent(struct supervisor *s, struct child *c)
 {
-    if (clock_now_s() - c->heard_s < s->o.silent_max_s)
+    double now = clock_now_s();
+    if (now - c->heard_s < s->o.silent_max_s)
         return;
     log_printf(s->o.log, "error", "worker %u (process %ld) has been silent for %.0f s; killing it",
                c->number, (long)c->pid, s->o.silent_max_s);
     kill(c->pid, SIGKILL);
+    c->heard_s = now;
 }
 
 static enum err tend_child(struct supervisor *s, struct child *c, struct errmsg *em)

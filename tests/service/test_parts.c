@@ -421,6 +421,25 @@ static void test_supervisor_kills_the_silent(void **state)
     watch_deinit(&w);
 }
 
+/* The kernel takes a moment to end a process: it is not killed, and told of, at each look. */
+static void test_supervisor_kills_once(void **state)
+{
+    (void)state;
+    struct watch w;
+    struct errmsg em;
+    watch_init(&w, 1, 0.3, "echo ready >&3; exec sleep 60");
+    assert_ok(tend_until(&w, 1, 0, &em));
+    (void)poll(NULL, 0, 400);
+    for (int i = 0; i < 50 && w.n_deaths == 0; i++)
+        assert_ok(supervisor_tend(w.s, &em));
+    (void)tend_until(&w, 1, 1, &em);
+    watch_deinit(&w);
+    char *log = contents("log"), *told = strstr(log, "has been silent");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "has been silent"));
+    free(log);
+}
+
 static void test_supervisor_reads_lines_whatever_their_length(void **state)
 {
     (void)state;
@@ -492,6 +511,7 @@ int main(void)
         TEST(test_supervisor_gives_up_at_the_first_start),
         TEST(test_supervisor_does_not_give_up_later),
         TEST(test_supervisor_kills_the_silent),
+        TEST(test_supervisor_kills_once),
         TEST(test_supervisor_reads_lines_whatever_their_length),
         TEST(test_workers_get_what_is_theirs),
     };
