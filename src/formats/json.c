@@ -59,8 +59,12 @@ static enum err parse(const char *bytes, size_t len, size_t max_values, size_t f
         /* out of memory, jansson mostly says nothing at all */
         if (json_error_code(&je) == json_error_out_of_memory || !je.text[0])
             return err_prefix(em, err_nomem(em, len), "%s", name);
+        /* jansson names its own flag there */
+        const char *what = json_error_code(&je) == json_error_null_character
+                               ? "a NUL character (\\u0000) is not taken"
+                               : je.text;
         return err_set(em, ERR_FORMAT, "%s: not valid JSON at line %d, column %d: %s", name,
-                       je.line, je.column, je.text);
+                       je.line, je.column, what);
     }
     if (!json_is_object(value)) {
         rc = err_set(em, ERR_FORMAT, "%s: expected a JSON object, found %s", name,
