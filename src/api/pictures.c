@@ -10,9 +10,11 @@
 
 #define PIECE_CHARS 512u /* unescaped at a time, where there are escapes */
 #define DATA_PREFIX_CHARS 256u
+#define NO_ASCII '\x80'
 
-/* The text of a JSON string without its escapes, in pieces. Of \u only ASCII can matter here:
- * all else becomes a character that base64 does not have. */
+/* The text of a JSON string without its escapes, in pieces. Of \u only ASCII can matter here: all
+ * else stands for itself as some byte that is no ASCII, and what is no escape as the backslash
+ * that it is, neither of which base64 has. */
 struct unescaper {
     const char *ptr, *end;
 };
@@ -24,10 +26,10 @@ static char ascii_of_hex(const char *digits)
         static const char all[] = "0123456789abcdef0123456789ABCDEF";
         const char *at = memchr(all, digits[i], sizeof all - 1);
         if (!at)
-            return '!';
+            return '\\';
         v = v << 4 | ((unsigned)(at - all) & 15);
     }
-    return v < 0x80 ? (char)v : '!';
+    return v < 0x80 ? (char)v : NO_ASCII;
 }
 
 static char unescape_one(struct unescaper *u)
@@ -35,11 +37,11 @@ static char unescape_one(struct unescaper *u)
     static const char from[] = "nrtbf", to[] = "\n\r\t\b\f";
     u->ptr++;
     if (u->ptr == u->end)
-        return '!';
+        return '\\';
     char c = *u->ptr++;
     if (c == 'u') {
         if (u->end - u->ptr < 4)
-            return '!';
+            return '\\';
         u->ptr += 4;
         return ascii_of_hex(u->ptr - 4);
     }
@@ -76,10 +78,21 @@ static bool looks_like_url(const char *head, size_t len)
     return n && len - n >= 3 && memcmp(head + n, "://", 3) == 0;
 }
 
+static size_t leading_space(const char *head, size_t len)
+{
+    size_t n = 0;
+    while (n < len && strchr(" \t\r\n", head[n]) && head[n])
+        n++;
+    return n;
+}
+
 /* How much of the text's head is "data:image/png;base64,". */
 static enum err data_prefix(const char *head, size_t len, size_t *out, struct errmsg *em)
 {
-    *out = 0;
+    size_t n_space = leading_space(head, len);
+    head += n_space;
+    len -= n_space;
+    *out = n_space;
     if (looks_like_url(head, len))
         return err_set(em, ERR_FORMAT,
                        "is a URL that is not taken here: send the picture itself, in base64");
@@ -90,7 +103,7 @@ static enum err data_prefix(const char *head, size_t len, size_t *out, struct er
         return err_set(em, ERR_FORMAT,
                        "is a data: URL without \";base64,\" in its first %u characters",
                        DATA_PREFIX_CHARS);
-    *out = (size_t)(comma + 1 - head);
+    *out += (size_t)(comma + 1 - head);
     return ERR_OK;
 }
 

@@ -50,6 +50,8 @@ static enum err bad_character(uint8_t c, struct errmsg *em)
 {
     if (c > ' ' && c < 0x7f)
         return err_set(em, ERR_FORMAT, "not base64: it holds the character '%c'", c);
+    if (c >= 0x80)
+        return err_set(em, ERR_FORMAT, "not base64: it holds a character outside of ASCII");
     return err_set(em, ERR_FORMAT, "not base64: it holds the byte 0x%02x", c);
 }
 

@@ -239,6 +239,7 @@ static void test_base64_as_clients_write_it(void **state)
     assert_decodes("data:image/png;base64,aGVsbG8=", "hello");
     assert_decodes("data:image\\/png;name=a.png;base64,aGVsbG8=", "hello");
     assert_decodes("DATA:;BASE64,aGVsbG8=", "hello");
+    assert_decodes(" \n\\r\\tdata:image/png;base64, aGVsbG8=", "hello");
 }
 
 static void test_what_is_no_base64(void **state)
@@ -250,9 +251,12 @@ static void test_what_is_no_base64(void **state)
         {"https://example.org/a.png", "is a URL that is not taken here"},
         {"aGVsbG8=aGVs", "not base64"},
         {"aGVsb", "not base64"},
-        {"aGV\\u00e4", "not base64"},
-        {"aGV\\", "not base64"},
-        {"aGV\\u00", "not base64"},
+        {"aGV\\u00e4", "it holds a character outside of ASCII"},
+        {"aGV\xc3\xa4", "it holds a character outside of ASCII"},
+        {"aGV\\", "it holds the character '\\'"},
+        {"aGV\\u00", "it holds the character '\\'"},
+        {"aGV\\u00zz", "it holds the character '\\'"},
+        {" https://example.org/a.png", "is a URL that is not taken here"},
         {"data:image/png,aGVsbG8=", "without \";base64,\""},
         {"data:", "without \";base64,\""},
     };
