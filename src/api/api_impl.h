@@ -223,6 +223,9 @@ const char *field_string(struct fields *f, const char *name, unsigned flags, siz
 /* true: *out is set (to fallback where absent or null). 1024.0 is an integer, true is not. */
 bool field_integer(struct fields *f, const char *name, int64_t min, int64_t max, int64_t fallback,
                    int64_t *out);
+/* As field_integer; 0 is good besides the range, and what absence gives. */
+bool field_integer_or_zero(struct fields *f, const char *name, int64_t min, int64_t max,
+                           int64_t *out);
 bool field_boolean(struct fields *f, const char *name, bool fallback, bool *out);
 /* One of the names (NULL at the end); its index, -1 where absent or null, -2 where wrong. */
 int field_choice(struct fields *f, const char *name, const char *const *choices);

@@ -111,10 +111,7 @@ static void read_pictures(struct submission *s, struct fields *f, const struct b
 static unsigned read_side(struct fields *f, const char *name)
 {
     int64_t side = 0;
-    if (field_integer(f, name, 0, LIMIT_SIDE_MAX_PX, 0, &side) && side > 0 &&
-        side < LIMIT_SIDE_MIN_PX)
-        faults_add(f->faults, f->rank - 1, name, "must be an integer from %u to %u, or 0",
-                   LIMIT_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX);
+    field_integer_or_zero(f, name, LIMIT_SIDE_MIN_PX, LIMIT_SIDE_MAX_PX, &side);
     return (unsigned)side;
 }
 

@@ -113,18 +113,31 @@ static bool integer_of(const json_t *v, int64_t *out)
     return true;
 }
 
-bool field_integer(struct fields *f, const char *name, int64_t min, int64_t max, int64_t fallback,
-                   int64_t *out)
+static bool read_integer(struct fields *f, const char *name, int64_t min, int64_t max,
+                         bool zero_too, int64_t fallback, int64_t *out)
 {
     const json_t *v = member(f, name);
     int64_t i = fallback;
-    bool good = !v || (integer_of(v, &i) && i >= min && i <= max);
+    bool good = !v || (integer_of(v, &i) && ((i >= min && i <= max) || (zero_too && i == 0)));
     if (good)
         *out = i;
     else
-        field_fault(f, name, "must be an integer from %" PRId64 " to %" PRId64, min, max);
+        field_fault(f, name, "must be an integer from %" PRId64 " to %" PRId64 "%s", min, max,
+                    zero_too ? ", or 0" : "");
     f->rank++;
     return good;
+}
+
+bool field_integer(struct fields *f, const char *name, int64_t min, int64_t max, int64_t fallback,
+                   int64_t *out)
+{
+    return read_integer(f, name, min, max, false, fallback, out);
+}
+
+bool field_integer_or_zero(struct fields *f, const char *name, int64_t min, int64_t max,
+                           int64_t *out)
+{
+    return read_integer(f, name, min, max, true, 0, out);
 }
 
 bool field_boolean(struct fields *f, const char *name, bool fallback, bool *out)

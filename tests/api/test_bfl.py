@@ -156,7 +156,7 @@ class Sizes(Case):
     def test_out_of_bounds(self):
         self.assertEqual(self.faults(width=63, height=1441), {
             "width": "must be an integer from 64 to 1440, or 0",
-            "height": "must be an integer from 0 to 1440"})
+            "height": "must be an integer from 64 to 1440, or 0"})
         self.assertEqual(list(self.faults(width=-1, height="512")), ["width", "height"])
         for ratio in ("16x9", "0:1", "1:0", ":", "1:10000", "01:1", "1.5:1", " 1:1"):
             self.assertIn("such as 16:9", self.faults(aspect_ratio=ratio)["aspect_ratio"])
