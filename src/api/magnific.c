@@ -57,7 +57,7 @@ static json_t *settled_json(const struct api *a, const struct task *t, enum task
     json_object_set_new(o, "height", json_integer(r->height_px));
     if (state == TASK_COMPLETED && t->enhanced_prompt)
         json_object_set_new(o, "prompt", json_string(t->enhanced_prompt));
-    json_object_set_new(o, "cost", json_credits(t->cost_microcredits));
+    json_object_set_new(o, "cost", json_credits(task_charge(t, state)));
     if (state == TASK_FAILED)
         json_object_set_new(o, "error", json_string(t->error ? t->error : "failed"));
     json_object_set_new(o, "created_at", json_time(t->created_ms));

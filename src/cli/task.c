@@ -91,7 +91,7 @@ static json_t *as_json(const struct task *t)
         r->model, "prompt", r->prompt, "enhanced_prompt", t->enhanced_prompt, "width",
         (int)r->width_px, "height", (int)r->height_px, "seed", (json_int_t)r->seed, "references",
         (int)r->n_references, "progress", t->progress, "attempts", (int)t->attempts, "cost",
-        (double)t->cost_microcredits / 1e6, "webhook_url", r->webhook_url, "result", t->result,
+        (double)task_charge(t, t->state) / 1e6, "webhook_url", r->webhook_url, "result", t->result,
         "error", t->error, "created", operator_json_time(t->created_ms), "started",
         operator_json_time(t->started_ms), "finished", operator_json_time(t->finished_ms));
 }
@@ -119,7 +119,7 @@ static void print_text(const struct task *t)
     print_line("webhook", r->webhook_url);
     snprintf(text, sizeof text, "%u of %u", t->attempts, TASK_ATTEMPTS_MAX);
     print_line("attempts", text);
-    print_line("cost", operator_credits(t->cost_microcredits, text, sizeof text));
+    print_line("cost", operator_credits(task_charge(t, t->state), text, sizeof text));
     print_line("created", operator_time(t->created_ms, time));
     print_line("started", operator_time(t->started_ms, time));
     print_line("finished", operator_time(t->finished_ms, time));

@@ -30,6 +30,11 @@ bool task_state_may_follow(enum task_state from, enum task_state to)
     return (unsigned)from < 4 && (unsigned)to < 4 && may[from][to];
 }
 
+int64_t task_charge(const struct task *t, enum task_state state)
+{
+    return state == TASK_FAILED ? 0 : t->cost_microcredits;
+}
+
 void gen_request_deinit(struct gen_request *r)
 {
     if (!r)

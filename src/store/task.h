@@ -60,8 +60,8 @@ struct task {
     char *enhanced_prompt; /* as drawn, if it was enhanced */
     char *progress_stage;  /* "text", "denoise", …; NULL before the first report */
     unsigned step, n_steps;
-    double progress; /* 0 … 1 */
-    int64_t cost_microcredits;
+    double progress;           /* 0 … 1 */
+    int64_t cost_microcredits; /* of the picture; see task_charge */
     unsigned attempts;
     bool cancel_requested;
     int64_t queue_position;                      /* CREATED: 1 is next, approximately; else 0 */
@@ -69,5 +69,7 @@ struct task {
     int64_t expires_ms;                          /* of the result's blob; 0: not finished */
 };
 void task_deinit(struct task *t);
+/* What it costs its key once it is in this state: a picture that failed costs nothing. */
+int64_t task_charge(const struct task *t, enum task_state state);
 
 #endif

@@ -113,8 +113,8 @@ class Tasks(Case):
         self.server.do("claim")
         self.server.do("fail", "the model is gone")
         task = self.get(task_id)
-        self.assertEqual((task["status"], task["error"], task["generated"]),
-                         ("FAILED", "the model is gone", []))
+        self.assertEqual((task["status"], task["error"], task["generated"], task["cost"]),
+                         ("FAILED", "the model is gone", [], 0))
 
     def test_seeds_are_drawn_and_recorded(self):
         seeds = {self.get(self.submit(seed=None))["seed"] for _ in range(3)}
