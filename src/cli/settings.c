@@ -126,6 +126,16 @@ static int set_number(const char *command, struct service_options *o, const stru
     return 0;
 }
 
+/* "https://draw.example.org", also with a path: what can stand before "/v1/…". */
+static bool is_base_url(const char *text)
+{
+    const char *host = strstr(text, "://");
+    if ((strncmp(text, "http://", 7) && strncmp(text, "https://", 8)) || !host)
+        return false;
+    host += 3;
+    return *host && !strchr("/:", *host) && !strpbrk(host, "?#@\" ");
+}
+
 /* source: "--listen", "EASEL_LISTEN" or "easel.conf, line 3: listen". */
 static int set_value(const char *command, struct service_options *o, const struct setting *d,
                      const char *source, const char *text)
@@ -133,8 +143,9 @@ static int set_value(const char *command, struct service_options *o, const struc
     bool on = false;
     switch (d->kind) {
     case URL:
-        if (strncmp(text, "http://", 7) && strncmp(text, "https://", 8))
-            return wrong(command, d, source, text, "an http:// or https:// address");
+        if (!is_base_url(text))
+            return wrong(command, d, source, text,
+                         "an http:// or https:// address without \"?\" and \"#\"");
         break;
     case FLAG:
     case FLAG_OFF:
@@ -173,12 +184,29 @@ static char *trim(char *text)
     return text;
 }
 
+/* From a # that begins the line or a word: one within a word is a part of it. */
+static void cut_comment(char *line)
+{
+    for (char *hash = strchr(line, '#'); hash; hash = strchr(hash + 1, '#'))
+        if (hash == line || isspace((unsigned char)hash[-1])) {
+            *hash = '\0';
+            return;
+        }
+}
+
+static bool is_quoted(const char *text)
+{
+    size_t n = strlen(text);
+    return n > 1 && strchr("\"'", text[0]) && text[n - 1] == text[0];
+}
+
 static int read_line(const char *command, struct service_options *o, const char *path,
                      unsigned number, char *line)
 {
     char source[SOURCE_CHARS_MAX];
+    cut_comment(line);
     char *text = trim(line);
-    if (!*text || *text == '#')
+    if (!*text)
         return 0;
     char *equals = strchr(text, '=');
     if (!equals)
@@ -190,7 +218,10 @@ static int read_line(const char *command, struct service_options *o, const char 
     if (!d)
         return cli_usage(command, "%s, line %u: there is no setting \"%s\"", path, number, name);
     snprintf(source, sizeof source, "%s, line %u: %s", path, number, name);
-    return set_value(command, o, d, source, trim(equals + 1));
+    char *value = trim(equals + 1);
+    if (is_quoted(value)) /* they would be a part of it, which nobody means */
+        return cli_usage(command, "%s: write the value without quotes", source);
+    return set_value(command, o, d, source, value);
 }
 
 static int read_config(const char *command, struct settings *s, const char *path)
@@ -398,8 +429,8 @@ void settings_print_help(unsigned who)
         print_indented(d->help);
     }
     printf("  --config FILE   (EASEL_CONFIG)\n");
-    print_indented("a file of lines such as \"listen = 0.0.0.0:8080\", without the dashes;\n"
-                   "# begins a comment, an unknown name is an error");
+    print_indented("a file of lines such as \"listen = 0.0.0.0:8080\", without dashes and\n"
+                   "quotes; # begins a comment, an unknown name is an error");
     printf("\n"
            "A flag wins over the variable (in brackets), the variable over the file. Flags\n"
            "without a value take yes or no as a variable and in the file.\n");

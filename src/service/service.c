@@ -310,7 +310,8 @@ static void set_addresses(struct service *s)
     int len = colon ? (int)(colon - listen) : 0;
     unsigned port = http_server_port(s->http);
     snprintf(s->listening, sizeof s->listening, "%.*s:%u", len, listen, port);
-    bool any = !len || !strncmp(listen, "0.0.0.0:", 8) || !strncmp(listen, "[::]:", 5);
+    bool any = !len || !strncmp(listen, "0.0.0.0:", 8) || !strncmp(listen, "[::]:", 5) ||
+               !strncmp(listen, "*:", 2);
     if (any)
         snprintf(s->local_url, sizeof s->local_url, "http://127.0.0.1:%u", port);
     else

@@ -58,6 +58,13 @@ class FirstRun(ServiceTest):
         self.assertEqual(server.stop(), 0)
         self.assertEqual(list((self.data / "workers").iterdir()), [])
 
+    def test_every_address_is_reached_by_this_machines_own(self):
+        for listen in ("0.0.0.0:0", "*:0"):
+            server = self.serve("--stub", listen=listen)
+            self.assertTrue(server.url.startswith("http://127.0.0.1:"), server.url)
+            self.assertIn(f"listening on {listen[:-1]}", server.log())
+            self.assertEqual(server.stop(), 0)
+
     def test_default_folder(self):
         if os.geteuid() == 0:
             self.skipTest("for root the default folder is the system's")
@@ -158,7 +165,9 @@ class Settings(ServiceTest):
         self.usage('"extra" is no option', "extra")
         self.usage("--workers must be a whole number from 0 to 64", "--workers", "65")
         self.usage('not "x"', "--workers=x")
-        self.usage("--public-url must be", "--public-url", "draw.example.org")
+        for url in ("draw.example.org", "https://", "https:///x", "http://:80", "https://a?b",
+                    "https://a/#b", "https://a@b", "https://a b"):
+            self.usage("--public-url must be", "--public-url", url)
         self.usage("--price-output must be a number", "--price-output", "-1")
         self.usage("--stub takes no value", "--stub=yes")
         self.usage("--listen is empty", "--listen=")
@@ -173,7 +182,9 @@ class Settings(ServiceTest):
                  ("listne = 127.0.0.1:0\n", 'line 1: there is no setting "listne"'),
                  ("workers = 1\ngrace = soon\n", "line 2: grace must be"),
                  ("config = other.conf\n", "there is no setting"),
-                 ("stub = perhaps\n", "must be yes or no")]
+                 ("stub = perhaps\n", "must be yes or no"),
+                 ('data = "/srv/easel"\n', "line 1: data: write the value without quotes"),
+                 ("webhook-secret = 'sesame'\n", "webhook-secret: write the value without quotes")]
         for text, needle in cases:
             with self.subTest(text=text):
                 config.write_text(text)
@@ -191,7 +202,8 @@ class Settings(ServiceTest):
     def test_flag_over_environment_over_file(self):
         config = self.dir / "easel.conf"
         config.write_text(f"# for the test\nstub = yes\n  data  =  {self.data}  \n"
-                          "listen = 127.0.0.1:0\npublic-url = http://file.example.org/\n")
+                          "listen = 127.0.0.1:0  # any port\n"
+                          "public-url = http://file.example.org/\n#stub = maybe\n")
 
         def url(*flags, **env):
             process = subprocess.Popen([EASEL, "serve", *flags], stdout=subprocess.PIPE,
