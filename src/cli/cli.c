@@ -104,6 +104,14 @@ bool cli_parse_size(const char *text, unsigned *width, unsigned *height)
     return true;
 }
 
+struct winsize cli_screen_size(int fd)
+{
+    struct winsize w = {0};
+    if (ioctl(fd, TIOCGWINSZ, &w) || !w.ws_row || !w.ws_col)
+        w = (struct winsize){.ws_row = 24, .ws_col = 80};
+    return w;
+}
+
 static void on_signal(int number)
 {
     (void)number;

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 
 #include "easel.h"
 
@@ -40,6 +41,9 @@ bool cli_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);
 bool cli_parse_double(const char *text, double min, double max, double *out);
 /* "1024x768"; any positive numbers. */
 bool cli_parse_size(const char *text, unsigned *width, unsigned *height);
+
+/* Of the terminal at fd; 80×24 if it does not say. */
+struct winsize cli_screen_size(int fd);
 
 /* Ctrl-C and SIGTERM: the first asks to stop, the second ends the program. */
 void cli_catch_interrupts(void);

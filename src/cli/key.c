@@ -40,8 +40,9 @@ struct key_command {
     int64_t rate_per_minute, credits_micro;
 };
 
-static int parse_limits(struct key_command *c)
+static int check(void *ctx, const struct operator_action *action)
 {
+    struct key_command *c = ctx;
     c->rate_per_minute = KEY_RATE_DEFAULT;
     c->credits_micro = CREDITS_UNLIMITED;
     if (c->rate && !strcmp(c->rate, "unlimited"))
@@ -52,11 +53,14 @@ static int parse_limits(struct key_command *c)
     if (c->credits && !operator_parse_credits(c->credits, &c->credits_micro))
         return cli_usage("key", "--credits must be a number from 0 on or unlimited, not \"%s\"",
                          c->credits);
+    if (!strcmp(action->name, "limit") && !c->rate && !c->credits)
+        return cli_usage("key", "say what to change: --rate, --credits or both");
     return 0;
 }
 
-static int create(struct key_command *c, const char *name)
+static int create(void *ctx, const char *name)
 {
+    struct key_command *c = ctx;
     struct errmsg em = {""};
     struct api_key made = {0};
     char *text = NULL;
@@ -110,8 +114,10 @@ static void list_one(void *ctx, const struct api_key *k)
                                               "revoked", operator_json_time(k->revoked_ms)));
 }
 
-static int list(struct key_command *c)
+static int list(void *ctx, const char *arg)
 {
+    (void)arg;
+    struct key_command *c = ctx;
     static const char *const head[] = {"NAME",    "KEY",       "RATE", "CREDITS",
                                        "CREATED", "LAST USED", "STATE"};
     struct errmsg em = {""};
@@ -123,54 +129,36 @@ static int list(struct key_command *c)
     return code;
 }
 
-static int limit(struct key_command *c, const char *name)
+static int limit(void *ctx, const char *name)
 {
+    struct key_command *c = ctx;
     struct errmsg em = {""};
-    if (!c->rate && !c->credits)
-        return cli_usage("key", "say what to change: --rate, --credits or both");
     enum err rc = store_key_limit(c->st, name, c->rate ? c->rate_per_minute : -1,
                                   c->credits ? c->credits_micro : CREDITS_UNCHANGED, &em);
     return rc ? operator_failed(rc, &em) : 0;
 }
 
-static int revoke(struct key_command *c, const char *name)
+static int revoke(void *ctx, const char *name)
 {
+    struct key_command *c = ctx;
     struct errmsg em = {""};
     enum err rc = store_key_revoke(c->st, name, &em);
     return rc ? operator_failed(rc, &em) : 0;
 }
 
-static int run(struct key_command *c)
-{
-    const char *action = c->s.n_args ? c->s.args[0] : "";
-    const char *name = c->s.n_args == 2 ? c->s.args[1] : NULL;
-    if (!strcmp(action, "list") && c->s.n_args == 1)
-        return list(c);
-    if (!strcmp(action, "create") && name)
-        return create(c, name);
-    if (!strcmp(action, "limit") && name)
-        return limit(c, name);
-    if (!strcmp(action, "revoke") && name)
-        return revoke(c, name);
-    return cli_usage("key", "say create NAME, list, limit NAME, or revoke NAME");
-}
-
 int cmd_key(int argc, char **argv)
 {
     struct key_command c = {.st = NULL};
-    const struct own_flag own[] = {{"rate", true, &c.rate},
-                                   {"credits", true, &c.credits},
-                                   {"json", false, &c.json},
-                                   {NULL, false, NULL}};
-    int code = 0;
-    enum settings_result result = settings_load(&c.s, "key", FOR_OPERATOR, argc, argv, own, &code);
-    if (result == SETTINGS_HELP)
-        fputs(help, stdout);
-    else if (result == SETTINGS_OK)
-        code = parse_limits(&c);
-    if (result == SETTINGS_OK && !code && operator_open(&c.s, &c.st, &code))
-        code = run(&c);
-    store_close(c.st);
-    settings_free(&c.s);
-    return code;
+    const struct own_flag flags[] = {{"rate", true, &c.rate},
+                                     {"credits", true, &c.credits},
+                                     {"json", false, &c.json},
+                                     {NULL, false, NULL}};
+    static const struct operator_action actions[] = {{"create", true, create},
+                                                     {"list", false, list},
+                                                     {"limit", true, limit},
+                                                     {"revoke", true, revoke},
+                                                     {NULL, false, NULL}};
+    const struct operator_command command = {
+        "key", help, "create NAME, list, limit NAME, or revoke NAME", flags, actions, check};
+    return operator_run(&command, argc, argv, &c.s, &c.st, &c);
 }

@@ -6,12 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "cli/cli.h"
 
 #define CREDITS_MAX 1e12
 #define CELLS_GROW 256u
+#define COLUMN_GAP 2u
 
 int operator_failed(enum err rc, const struct errmsg *em)
 {
@@ -19,7 +21,8 @@ int operator_failed(enum err rc, const struct errmsg *em)
     return rc == ERR_USAGE ? EXIT_USAGE : EXIT_FAILED;
 }
 
-bool operator_open(const struct settings *s, struct store **st, int *exit_code)
+/* On failure the error was printed and *exit_code set. */
+static bool open_store(const struct settings *s, struct store **st, int *exit_code)
 {
     struct errmsg em = {""};
     struct store_options options = {.must_exist = true,
@@ -40,6 +43,38 @@ bool operator_open(const struct settings *s, struct store **st, int *exit_code)
     if (rc)
         *exit_code = operator_failed(rc, &em);
     return rc == ERR_OK;
+}
+
+static const struct operator_action *find_action(const struct operator_command *c,
+                                                 const struct settings *s)
+{
+    for (const struct operator_action *a = c->actions; s->n_args && a->name; a++)
+        if (!strcmp(s->args[0], a->name) && s->n_args == 1 + a->has_arg)
+            return a;
+    return NULL;
+}
+
+int operator_run(const struct operator_command *command, int argc, char **argv, struct settings *s,
+                 struct store **st, void *ctx)
+{
+    int code = 0;
+    const struct operator_action *action = NULL;
+    enum settings_result result =
+        settings_load(s, command->name, FOR_OPERATOR, argc, argv, command->flags, &code);
+    if (result == SETTINGS_HELP) {
+        fputs(command->help, stdout);
+    } else if (result == SETTINGS_OK) {
+        action = find_action(command, s);
+        if (!action)
+            code = cli_usage(command->name, "say %s", command->hint);
+        else if (command->check)
+            code = command->check(ctx, action);
+    }
+    if (action && !code && open_store(s, st, &code))
+        code = action->run(ctx, action->has_arg ? s->args[1] : NULL);
+    store_close(*st);
+    settings_free(s);
+    return code;
 }
 
 /* ---- values ---- */
@@ -148,19 +183,53 @@ static size_t text_width(const char *text)
     return n;
 }
 
-static void print_rows(const struct listing *l)
+/* Where each column stands: below the row's first line if it would end beyond the screen. */
+struct layout {
+    struct {
+        size_t line, at, width;
+    } columns[LISTING_COLUMNS_MAX];
+};
+
+static struct layout lay_out(const struct listing *l, size_t screen)
 {
-    size_t widths[LISTING_COLUMNS_MAX] = {0};
+    struct layout y = {0};
+    size_t line = 0, at = 0;
     for (size_t i = 0; i < l->n_cells; i++) {
         size_t w = text_width(l->cells[i]), column = i % l->n_columns;
-        widths[column] = w > widths[column] ? w : widths[column];
+        y.columns[column].width = w > y.columns[column].width ? w : y.columns[column].width;
     }
-    for (size_t i = 0; i < l->n_cells; i++) {
-        size_t column = i % l->n_columns;
-        bool last = column + 1 == l->n_columns;
-        size_t pad = last ? 0 : widths[column] - text_width(l->cells[i]) + 2;
-        printf("%s%*s%s", l->cells[i], (int)pad, "", last ? "\n" : "");
+    for (size_t i = 0; i < l->n_columns; i++) {
+        if (i && at + y.columns[i].width > screen) {
+            line++;
+            at = COLUMN_GAP;
+        }
+        y.columns[i].line = line;
+        y.columns[i].at = at;
+        at += y.columns[i].width + COLUMN_GAP;
     }
+    return y;
+}
+
+static void print_row(const struct layout *y, char *const *cells, size_t n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i && y->columns[i].line != y->columns[i - 1].line) {
+            putchar('\n');
+            at = 0;
+        }
+        printf("%*s%s", (int)(y->columns[i].at - at), "", cells[i]);
+        at = y->columns[i].at + text_width(cells[i]);
+    }
+    putchar('\n');
+}
+
+static void print_rows(const struct listing *l)
+{
+    size_t screen = isatty(STDOUT_FILENO) ? cli_screen_size(STDOUT_FILENO).ws_col : SIZE_MAX;
+    struct layout y = lay_out(l, screen);
+    for (size_t i = 0; i < l->n_cells; i += l->n_columns)
+        print_row(&y, l->cells + i, l->n_columns);
 }
 
 int listing_print(const struct listing *l, const char *if_empty)

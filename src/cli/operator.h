@@ -12,8 +12,24 @@
 #define CREDITS_UNLIMITED (-1)
 #define TIME_CHARS 20u /* "2026-01-31 12:00:00" and NUL */
 
-/* The database of the data folder; on failure the error was printed and *exit_code set. */
-bool operator_open(const struct settings *s, struct store **st, int *exit_code);
+/* One of a command's words ("list", "show ID"), and what does it: an exit code. */
+struct operator_action {
+    const char *name; /* NULL ends a list */
+    bool has_arg;
+    int (*run)(void *ctx, const char *arg); /* arg NULL without one */
+};
+struct operator_command {
+    const char *name, *help;
+    const char *hint; /* "list, show ID or …": what may be said */
+    const struct own_flag *flags;
+    const struct operator_action *actions;
+    /* The values of its flags: 0, or the exit code after it said what is wrong. May be NULL. */
+    int (*check)(void *ctx, const struct operator_action *action);
+};
+/* From the words to an exit code. What is wrong with them is said before the database of the data
+ * folder is looked for. The settings and the store belong to ctx, for the time of the call. */
+int operator_run(const struct operator_command *command, int argc, char **argv, struct settings *s,
+                 struct store **st, void *ctx);
 /* Print a store's error; the exit code that goes with it. */
 int operator_failed(enum err rc, const struct errmsg *em);
 
@@ -30,7 +46,8 @@ const char *operator_cut(const char *text, size_t chars, char *buf, size_t size)
 int operator_print_json(json_t *object);
 
 /* A list of things: rows of a table whose columns are as wide as they must be, or a JSON array.
- * Whoever adds looks at `json` to know which. */
+ * Whoever adds looks at `json` to know which. On a terminal that is too narrow, the columns that
+ * do not fit go on below, indented: everywhere else a row is a line. */
 #define LISTING_COLUMNS_MAX 8u
 struct listing {
     bool json;
@@ -41,7 +58,7 @@ struct listing {
 };
 void listing_init(struct listing *l, bool json, const char *const *head, size_t n_columns);
 void listing_cell(struct listing *l, const char *text);
-/* The last column is not padded. Without rows: if_empty, on standard error (JSON: []). Returns an
+/* Without rows: if_empty, on standard error (JSON: []). Returns an
  * exit code. */
 int listing_print(const struct listing *l, const char *if_empty);
 void listing_deinit(struct listing *l);

@@ -42,14 +42,6 @@ static const char *stage_text(const struct easel_progress *p, char *buf, size_t 
     return buf;
 }
 
-static struct winsize screen_size(void)
-{
-    struct winsize w = {0};
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) || !w.ws_row || !w.ws_col)
-        w = (struct winsize){.ws_row = 24, .ws_col = 80};
-    return w;
-}
-
 static void draw_cells(int n, double fraction)
 {
     /* eighths of a cell */
@@ -65,7 +57,8 @@ static void draw_cells(int n, double fraction)
 static void draw_bar(struct progress_view *v, const struct easel_progress *p, double now)
 {
     char stage[64], left[64] = "", duration[32];
-    int columns = screen_size().ws_col - 3; /* the last one, and a ^C, would wrap */
+    /* the last one, and a ^C, would wrap */
+    int columns = cli_screen_size(STDERR_FILENO).ws_col - 3;
     int cells = columns - STAGE_COLUMNS - PERCENT_COLUMNS - LEFT_COLUMNS - 2;
     double elapsed = now - v->started_s;
     if (p->fraction > ESTIMATE_FROM_FRACTION && cells >= 0)
@@ -93,7 +86,7 @@ static void print_line(struct progress_view *v, const struct easel_progress *p, 
  * for one. Below the picture there are the bar and, for the cursor, one line more. */
 static struct easel_terminal_space preview_space(void)
 {
-    struct winsize w = screen_size();
+    struct winsize w = cli_screen_size(STDERR_FILENO);
     unsigned rows = w.ws_row < PREVIEW_ROWS_MIN + 2u ? 0 : w.ws_row - 2u;
     return (struct easel_terminal_space){
         .columns = w.ws_col,

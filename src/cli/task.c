@@ -53,8 +53,10 @@ static int parse_state(const char *text, int *state)
                      "--state must be created, in_progress, completed or failed, not \"%s\"", text);
 }
 
-static int parse_flags(struct task_command *c)
+static int check(void *ctx, const struct operator_action *action)
 {
+    (void)action;
+    struct task_command *c = ctx;
     int rc = 0;
     c->state_number = -1;
     c->n_max = LIMIT_DEFAULT;
@@ -126,8 +128,9 @@ static void print_text(const struct task *t)
     print_line(t->finished_ms ? "took" : "progress", duration(t, text, sizeof text));
 }
 
-static int show(struct task_command *c, const char *id)
+static int show(void *ctx, const char *id)
 {
+    struct task_command *c = ctx;
     struct errmsg em = {""};
     struct task t = {.id = ""};
     int code = 0;
@@ -192,8 +195,10 @@ static enum err list_pages(struct task_command *c, struct task_listing *tl, stru
     return rc;
 }
 
-static int list(struct task_command *c)
+static int list(void *ctx, const char *arg)
 {
+    (void)arg;
+    struct task_command *c = ctx;
     static const char *const head[] = {"ID",    "STATE", "CREATED",         "TOOK",
                                        "MODEL", "SIZE",  "PROMPT OR REASON"};
     struct errmsg em = {""};
@@ -209,8 +214,9 @@ static int list(struct task_command *c)
 
 /* ---- changes ---- */
 
-static int cancel(struct task_command *c, const char *id)
+static int cancel(void *ctx, const char *id)
 {
+    struct task_command *c = ctx;
     struct errmsg em = {""};
     struct task t = {.id = ""};
     enum err rc = store_task_cancel(c->st, id, 0, &t, &em);
@@ -224,8 +230,9 @@ static int cancel(struct task_command *c, const char *id)
     return 0;
 }
 
-static int retry(struct task_command *c, const char *id)
+static int retry(void *ctx, const char *id)
 {
+    struct task_command *c = ctx;
     struct errmsg em = {""};
     enum err rc = store_task_retry(c->st, id, &em);
     if (rc)
@@ -234,37 +241,19 @@ static int retry(struct task_command *c, const char *id)
     return 0;
 }
 
-static int run(struct task_command *c)
-{
-    const char *action = c->s.n_args ? c->s.args[0] : "";
-    const char *id = c->s.n_args == 2 ? c->s.args[1] : NULL;
-    if (!strcmp(action, "list") && c->s.n_args == 1)
-        return list(c);
-    if (!strcmp(action, "show") && id)
-        return show(c, id);
-    if (!strcmp(action, "cancel") && id)
-        return cancel(c, id);
-    if (!strcmp(action, "retry") && id)
-        return retry(c, id);
-    return cli_usage("task", "say list, show ID, cancel ID, or retry ID");
-}
-
 int cmd_task(int argc, char **argv)
 {
     struct task_command c = {.st = NULL};
-    const struct own_flag own[] = {{"state", true, &c.state},
-                                   {"limit", true, &c.limit},
-                                   {"json", false, &c.json},
-                                   {NULL, false, NULL}};
-    int code = 0;
-    enum settings_result result = settings_load(&c.s, "task", FOR_OPERATOR, argc, argv, own, &code);
-    if (result == SETTINGS_HELP)
-        fputs(help, stdout);
-    else if (result == SETTINGS_OK)
-        code = parse_flags(&c);
-    if (result == SETTINGS_OK && !code && operator_open(&c.s, &c.st, &code))
-        code = run(&c);
-    store_close(c.st);
-    settings_free(&c.s);
-    return code;
+    const struct own_flag flags[] = {{"state", true, &c.state},
+                                     {"limit", true, &c.limit},
+                                     {"json", false, &c.json},
+                                     {NULL, false, NULL}};
+    static const struct operator_action actions[] = {{"list", false, list},
+                                                     {"show", true, show},
+                                                     {"cancel", true, cancel},
+                                                     {"retry", true, retry},
+                                                     {NULL, false, NULL}};
+    const struct operator_command command = {
+        "task", help, "list, show ID, cancel ID, or retry ID", flags, actions, check};
+    return operator_run(&command, argc, argv, &c.s, &c.st, &c);
 }

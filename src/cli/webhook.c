@@ -6,11 +6,12 @@
 #include "cli/cli.h"
 #include "cli/operator.h"
 
-#define LIST_MAX 200u
+#define LIMIT_DEFAULT 20
+#define LIMIT_MAX 1000000
 #define TROUBLE_CHARS 48u
 
 static const char help[] =
-    "Usage: easel webhook list [--dead] [--json]\n"
+    "Usage: easel webhook list [--dead] [--limit N] [--json]\n"
     "       easel webhook redeliver ID\n"
     "       easel webhook redeliver --all-dead\n"
     "       easel webhook secret\n"
@@ -23,6 +24,7 @@ static const char help[] =
     "\n"
     "  --dead        only those that were given up after 24 hours of tries\n"
     "  --all-dead    all of them\n"
+    "  --limit N     so many (default: 20)\n"
     "  --data DIR    the server's data folder (EASEL_DATA; default as for easel serve)\n"
     "  --config FILE the server's settings (EASEL_CONFIG)\n"
     "  --json        for programs\n"
@@ -34,7 +36,8 @@ static const char help[] =
 struct webhook_command {
     struct settings s;
     struct store *st;
-    const char *dead, *all_dead, *json; /* as given */
+    const char *dead, *all_dead, *limit, *json; /* as given */
+    int64_t n_max, id;                          /* id 0: of all that are dead */
 };
 
 static const char *standing(const struct outbox_entry *e)
@@ -58,6 +61,14 @@ static const char *trouble(const struct outbox_entry *e, char *buf, size_t size)
     return operator_cut(text, TROUBLE_CHARS, buf, size);
 }
 
+/* The webhooks of a task are sent one after the other. */
+static const char *next_try(const struct outbox_entry *e, char buf[TIME_CHARS])
+{
+    if (e->delivered_ms || e->dead)
+        return "-";
+    return e->waits ? "in its turn" : operator_time(e->due_ms, buf);
+}
+
 static void list_row(struct listing *l, const struct outbox_entry *e)
 {
     char time[TIME_CHARS], text[4 * TROUBLE_CHARS + 16];
@@ -68,7 +79,7 @@ static void list_row(struct listing *l, const struct outbox_entry *e)
     listing_cell(l, task_state_name(e->state));
     snprintf(text, sizeof text, "%u", e->tries);
     listing_cell(l, text);
-    listing_cell(l, e->delivered_ms || e->dead ? "-" : operator_time(e->due_ms, time));
+    listing_cell(l, next_try(e, time));
     listing_cell(l, trouble(e, text, sizeof text));
     listing_cell(l, e->url);
 }
@@ -79,7 +90,7 @@ static json_t *as_json(const struct outbox_entry *e)
                      (json_int_t)e->id, "standing", standing(e), "task_id", e->task_id,
                      "message_id", e->message_id, "state", task_state_name(e->state), "url", e->url,
                      "tries", (int)e->tries, "created", operator_json_time(e->created_ms), "due",
-                     operator_json_time(e->due_ms), "delivered",
+                     operator_json_time(e->waits ? 0 : e->due_ms), "delivered",
                      operator_json_time(e->delivered_ms), "last_status", e->last_status,
                      "last_error", e->last_error);
 }
@@ -93,14 +104,16 @@ static void list_one(void *ctx, const struct outbox_entry *e)
         list_row(l, e);
 }
 
-static int list(struct webhook_command *c)
+static int list(void *ctx, const char *arg)
 {
+    (void)arg;
+    struct webhook_command *c = ctx;
     static const char *const head[] = {"ID",    "STANDING", "TASK",         "TELLS",
                                        "TRIES", "NEXT TRY", "LAST TROUBLE", "URL"};
     struct errmsg em = {""};
     struct listing l;
     listing_init(&l, c->json, head, sizeof head / sizeof *head);
-    enum err rc = store_outbox_list(c->st, c->dead, LIST_MAX, list_one, &l, &em);
+    enum err rc = store_outbox_list(c->st, c->dead, (size_t)c->n_max, list_one, &l, &em);
     int code =
         rc ? operator_failed(rc, &em)
            : listing_print(&l, c->dead ? "No webhook was given up." : "There are no webhooks.");
@@ -108,16 +121,15 @@ static int list(struct webhook_command *c)
     return code;
 }
 
-static int redeliver(struct webhook_command *c, const char *text)
+/* One of them, or all that are dead. */
+static int redeliver(void *ctx, const char *arg)
 {
+    (void)arg;
+    struct webhook_command *c = ctx;
     struct errmsg em = {""};
-    int64_t id = 0;
     size_t n = 0;
-    if (text && !cli_parse_int(text, 1, INT64_MAX, &id))
-        return cli_usage("webhook", "an ID is a number, as easel webhook list shows it; not \"%s\"",
-                         text);
-    enum err rc = store_outbox_redeliver(c->st, id, &n, &em);
-    if (rc == ERR_NOTFOUND && !id)
+    enum err rc = store_outbox_redeliver(c->st, c->id, &n, &em);
+    if (rc == ERR_NOTFOUND && !c->id)
         rc = ERR_OK; /* none is dead: all of none are tried again */
     if (rc)
         return operator_failed(rc, &em);
@@ -125,8 +137,10 @@ static int redeliver(struct webhook_command *c, const char *text)
     return 0;
 }
 
-static int secret(struct webhook_command *c)
+static int secret(void *ctx, const char *arg)
 {
+    (void)arg;
+    struct webhook_command *c = ctx;
     struct errmsg em = {""};
     char *made = NULL;
     const char *configured = c->s.service.webhook_secret;
@@ -138,33 +152,39 @@ static int secret(struct webhook_command *c)
     return 0;
 }
 
-static int run(struct webhook_command *c)
+static int check(void *ctx, const struct operator_action *action)
 {
-    const char *action = c->s.n_args ? c->s.args[0] : "";
-    if (!strcmp(action, "list") && c->s.n_args == 1)
-        return list(c);
-    if (!strcmp(action, "redeliver") && c->s.n_args == (c->all_dead ? 1 : 2))
-        return redeliver(c, c->all_dead ? NULL : c->s.args[1]);
-    if (!strcmp(action, "secret") && c->s.n_args == 1)
-        return secret(c);
-    return cli_usage("webhook", "say list, redeliver ID, redeliver --all-dead, or secret");
+    struct webhook_command *c = ctx;
+    c->n_max = LIMIT_DEFAULT;
+    if (c->limit && !cli_parse_int(c->limit, 1, LIMIT_MAX, &c->n_max))
+        return cli_usage("webhook", "--limit must be from 1 to %d, not \"%s\"", LIMIT_MAX,
+                         c->limit);
+    if (action->run != redeliver)
+        return 0;
+    if (action->has_arg == (c->all_dead != NULL))
+        return cli_usage("webhook", "say either redeliver ID or redeliver --all-dead");
+    const char *id = action->has_arg ? c->s.args[1] : NULL;
+    if (id && !cli_parse_int(id, 1, INT64_MAX, &c->id))
+        return cli_usage("webhook", "an ID is a number, as easel webhook list shows it; not \"%s\"",
+                         id);
+    return 0;
 }
 
 int cmd_webhook(int argc, char **argv)
 {
     struct webhook_command c = {.st = NULL};
-    const struct own_flag own[] = {{"dead", false, &c.dead},
-                                   {"all-dead", false, &c.all_dead},
-                                   {"json", false, &c.json},
-                                   {NULL, false, NULL}};
-    int code = 0;
-    enum settings_result result =
-        settings_load(&c.s, "webhook", FOR_OPERATOR, argc, argv, own, &code);
-    if (result == SETTINGS_HELP)
-        fputs(help, stdout);
-    else if (result == SETTINGS_OK && operator_open(&c.s, &c.st, &code))
-        code = run(&c);
-    store_close(c.st);
-    settings_free(&c.s);
-    return code;
+    const struct own_flag flags[] = {{"dead", false, &c.dead},
+                                     {"all-dead", false, &c.all_dead},
+                                     {"limit", true, &c.limit},
+                                     {"json", false, &c.json},
+                                     {NULL, false, NULL}};
+    static const struct operator_action actions[] = {{"list", false, list},
+                                                     {"redeliver", true, redeliver},
+                                                     {"redeliver", false, redeliver},
+                                                     {"secret", false, secret},
+                                                     {NULL, false, NULL}};
+    const struct operator_command command = {
+        "webhook", help,    "list, redeliver ID, redeliver --all-dead, or secret",
+        flags,     actions, check};
+    return operator_run(&command, argc, argv, &c.s, &c.st, &c);
 }

@@ -83,6 +83,7 @@ enum err outbox_read(sqlite3_stmt *q, struct outbox_entry *out, struct errmsg *e
                              .created_ms = sqlite3_column_int64(q, COL_CREATED),
                              .due_ms = sqlite3_column_int64(q, COL_DUE),
                              .last_status = sqlite3_column_int(q, COL_STATUS),
+                             .waits = sqlite3_column_int(q, COL_PHASE) == 0,
                              .dead = sqlite3_column_int(q, COL_PHASE) == 3,
                              .delivered_ms = sqlite3_column_int64(q, COL_DELIVERED)};
     copy_id(q, COL_TASK, e.task_id);

@@ -212,6 +212,7 @@ struct outbox_entry {
     int64_t created_ms, due_ms;
     char *last_error; /* or NULL */
     int last_status;  /* HTTP, or 0 */
+    bool waits;       /* for an earlier one of its task: due_ms says nothing yet */
     bool dead;
     int64_t delivered_ms; /* 0: not yet */
 };

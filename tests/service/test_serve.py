@@ -2,16 +2,21 @@
 # SPDX-License-Identifier: MIT
 """`easel serve` as a first user and its operator meet it: the first run, settings, the
 commands beside it, and what they say when something is wrong."""
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import re
 import resource
 import shlex
 import shutil
 import socket
 import stat
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -269,6 +274,42 @@ class Operator(ServiceTest):
         self.assertFalse(self.data.exists())
         worker = self.easel("worker", "--stub")
         self.assertFails(worker, 3, str(self.data))
+        for args in (["key"], ["key", "create"], ["key", "list", "x"], ["key", "limit", "x"],
+                     ["task", "shw", "x"], ["webhook", "redeliver"], ["webhook", "redeliver", "x"],
+                     ["webhook", "redeliver", "1", "--all-dead"]):
+            self.assertFails(self.easel(*args), 2, "Try: easel")  # that is not the first thing wrong
+
+    def on_terminal(self, columns, *args):
+        """What it prints on a terminal so wide."""
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([EASEL, *args, "--data", self.data], stdout=slave,
+                                   env=environment())
+        os.close(slave)
+        text = b""
+        with contextlib.suppress(OSError):  # the other side is closed
+            while piece := os.read(master, 65536):
+                text += piece
+        os.close(master)
+        self.assertEqual(process.wait(timeout=60), 0)
+        return text.decode().replace("\r\n", "\n").splitlines()
+
+    def test_tables_fit_the_terminal(self):
+        server = self.serve("--stub", "--workers", 0, "--allow-private-webhooks")
+        ids = [server.submit(prompt="a cat " * 9, webhook_url="http://127.0.0.1:1/") for _ in "12"]
+        plain = self.easel("task", "list").stdout.splitlines()
+        self.assertEqual(len(plain), 3)
+        self.assertEqual(self.on_terminal(200, "task", "list"), plain)
+        for columns in (60, 80, 100):
+            for command in ("task", "webhook", "key"):
+                lines = self.on_terminal(columns, command, "list")
+                self.assertLessEqual(max(map(len, lines)), columns, lines)
+        head, more, first, rest, second, _ = self.on_terminal(80, "task", "list")
+        self.assertEqual([first.split()[0], second.split()[0]], ids[::-1])
+        self.assertTrue(head.startswith("ID ") and more.startswith("  MODEL "), (head, more))
+        self.assertEqual(first.index("CREATED"), head.index("STATE"))
+        self.assertEqual(rest.index("256x256"), more.index("SIZE"))
+        self.assertEqual(server.stop(), 0)
 
     def test_keys(self):
         server = self.serve("--stub")
@@ -396,6 +437,10 @@ class Operator(ServiceTest):
         self.assertIn("owed", row)
         again = self.easel("webhook", "redeliver", entry["id"])
         self.assertEqual(again.stdout, "1 to be delivered again\n", again.stderr)
+        self.assertEqual(len(self.easel("webhook", "list", "--limit", 2).stdout.splitlines()), 3)
+        waiting = json.loads(self.easel("webhook", "list", "--json").stdout)[0]
+        self.assertEqual((waiting["standing"], waiting["due"]), ("owed", None))
+        self.assertIn("  in its turn  ", row)
         self.assertEqual(self.easel("webhook", "redeliver", "--all-dead").stdout,
                          "0 to be delivered again\n")
         self.assertIn("No webhook", self.easel("webhook", "list", "--dead").stderr)
