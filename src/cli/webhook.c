@@ -47,18 +47,11 @@ static const char *standing(const struct outbox_entry *e)
     return e->dead ? "dead" : "owed";
 }
 
-/* "HTTP 500: …", "connection refused", "-". */
+/* "HTTP 500", "connection refused", "-". */
 static const char *trouble(const struct outbox_entry *e, char *buf, size_t size)
 {
-    char text[256];
-    if (e->delivered_ms || (!e->last_error && !e->last_status))
-        snprintf(text, sizeof text, "-");
-    else if (!e->last_status)
-        snprintf(text, sizeof text, "%s", e->last_error);
-    else
-        snprintf(text, sizeof text, "HTTP %d%s%s", e->last_status, e->last_error ? ": " : "",
-                 e->last_error ? e->last_error : "");
-    return operator_cut(text, TROUBLE_CHARS, buf, size);
+    return operator_cut(e->delivered_ms || !e->last_error ? "-" : e->last_error, TROUBLE_CHARS, buf,
+                        size);
 }
 
 /* The webhooks of a task are sent one after the other. */

@@ -210,7 +210,7 @@ struct outbox_entry {
     char *url, *secret;                 /* secret NULL: the service's */
     unsigned tries;
     int64_t created_ms, due_ms;
-    char *last_error; /* or NULL */
+    char *last_error; /* for the operator, "HTTP 500" too; or NULL */
     int last_status;  /* HTTP, or 0 */
     bool waits;       /* for an earlier one of its task: due_ms says nothing yet */
     bool dead;

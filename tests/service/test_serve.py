@@ -4,6 +4,7 @@
 commands beside it, and what they say when something is wrong."""
 import contextlib
 import fcntl
+import http.server
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -417,6 +419,24 @@ class Operator(ServiceTest):
         self.assertEqual(facts["attempts"], 1)
         server.wait_for_status(server.submit(), "COMPLETED")
         self.assertEqual(server.worker_pids(), [pids[1]])
+        self.assertEqual(server.stop(), 0)
+
+    def test_a_webhook_that_is_refused(self):
+        class Receiver(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.send_error(500)
+
+            def log_message(self, *_):
+                pass
+        receiver = http.server.HTTPServer(("127.0.0.1", 0), Receiver)
+        self.addCleanup(receiver.server_close)
+        self.addCleanup(receiver.shutdown)
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        server = self.serve("--stub", "--allow-private-webhooks")
+        server.submit(webhook_url=f"http://127.0.0.1:{receiver.server_port}/")
+        listed = wait_for("a try", lambda: re.search(
+            r".* HTTP 500 .*", self.easel("webhook", "list").stdout)).group(0)
+        self.assertEqual(listed.count("500"), 1, listed)
         self.assertEqual(server.stop(), 0)
 
     def test_webhooks(self):
