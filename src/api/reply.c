@@ -19,7 +19,7 @@ static const struct {
     [FAIL_BODY] = {400, "The body must be a JSON object."},
     [FAIL_NO_KEY] = {401, "Missing API key"},
     [FAIL_BAD_KEY] = {401, "Invalid API key"},
-    [FAIL_CREDITS] = {402, "The credits of this API key are used up. Ask the operator for more."},
+    [FAIL_CREDITS] = {402, "The API key has too few credits left. Ask the operator for more."},
     [FAIL_NO_ROUTE] = {404, "There is nothing at this path. /openapi.json lists all paths."},
     [FAIL_NO_TASK] = {404, "There is no such task for this API key."},
     [FAIL_METHOD] = {405, "This path does not take this method. The Allow header says which."},

@@ -129,12 +129,26 @@ static enum err hand_over(struct submit_job *j, struct errmsg *em)
     return rc;
 }
 
+/* What is left is told elsewhere (usage, credits): it may be more by the time this is read. */
+static void reply_credits(struct submit_job *j)
+{
+    const struct submission *s = j->q->submission;
+    const struct gen_request *r = &s->request;
+    int64_t each = cost_microcredits(j->q->api, r->width_px, r->height_px, r->references_mp);
+    reply_failure(j->q, FAIL_CREDITS,
+                  "This costs %.6g credits, and the API key has fewer left. Ask the operator for "
+                  "more.",
+                  (double)each * (double)submit_tasks_wanted(s) / 1e6);
+}
+
 static void answer(struct submit_job *j)
 {
     struct request *q = j->q;
     enum failure kind = j->rc ? failure_of_err(j->rc) : FAIL_PARAMS;
     if (!j->rc && q->faults.n == 0)
         j->ops->answer(q, q->submission);
+    else if (kind == FAIL_CREDITS)
+        reply_credits(j);
     else if (kind == FAIL_BODY || failure_is_inner(kind))
         reply_failure(q, kind, "%s", j->em.text);
     else

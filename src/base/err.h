@@ -25,7 +25,7 @@ enum err {
     ERR_CONFLICT,    /* the same key with another content, or a state that forbids it */
     ERR_BUSY,        /* a bound is reached, or a lock is held: later again */
     ERR_FULL,        /* the disk takes no more: later again, when there is room */
-    ERR_NOCREDITS,   /* the key's credits are used up */
+    ERR_NOCREDITS,   /* the key has too few credits left */
     ERR_DENIED,      /* a policy forbids it */
 };
 

@@ -60,7 +60,7 @@ enum err key_charge(struct db *db, int64_t key_id, int64_t cost, int64_t *charge
         return rc;
     if (credits < cost)
         return err_set(em, ERR_NOCREDITS,
-                       "the key's credits are used up: this costs %.6g, %.6g are left",
+                       "the key has too few credits: this costs %.6g, %.6g are left",
                        (double)cost / 1e6, (double)credits / 1e6);
     *charged = cost;
     return db_run(db, "UPDATE api_keys SET credits_micro = credits_micro - ?2 WHERE id = ?1",

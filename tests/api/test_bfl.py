@@ -256,7 +256,8 @@ class Failures(Case):
         self.assertEqual(self.call("GET", "/v1/credits", key=poor).json, {"credits": 0.05})
         self.assertEqual(self.call("POST", PRO, {"prompt": "x"}, key=poor).status, 200)
         self.assertEqual(self.call("GET", "/v1/credits", key=poor).json, {"credits": 0.02})
-        self.assert_failure(self.call("POST", PRO, {"prompt": "x"}, key=poor), 402, "used up")
+        self.assert_failure(self.call("POST", PRO, {"prompt": "x"}, key=poor), 402,
+                            "This costs 0.03 credits, and the API key has fewer left.")
         self.assertEqual(self.call("GET", "/v1/credits").json, {"credits": None})
         self.server.do("claim")
         self.server.do("complete")

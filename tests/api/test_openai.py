@@ -248,8 +248,8 @@ class Failures(Case):
 
     def test_credits(self):
         poor = self.server.new_key("poor", 0, 1000)
-        answer = self.call("POST", GENERATIONS, {"prompt": "x"}, key=poor)
-        self.error(answer, 429, "insufficient_quota", "used up")
+        answer = self.call("POST", GENERATIONS, {"prompt": "x", "n": 3}, key=poor)
+        self.error(answer, 429, "insufficient_quota", "This costs 0.09 credits")
         self.assertEqual(answer.headers["X-Should-Retry"], "false")
 
     def test_rates(self):

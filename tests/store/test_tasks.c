@@ -390,7 +390,7 @@ static void test_retry(void **state)
     claim_task(f->st, "w", same);
     assert_ok(store_task_fail(f->st, id, "w", "broken again", &em));
     assert_ok(store_key_limit(f->st, "anna", -1, 0, &em));
-    assert_fails(store_task_retry(f->st, id, &em), ERR_NOCREDITS, "used up");
+    assert_fails(store_task_retry(f->st, id, &em), ERR_NOCREDITS, "too few credits: this costs");
     assert_int_equal(state_of(f->st, id), TASK_FAILED);
     assert_fails(store_task_retry(f->st, "none", &em), ERR_NOTFOUND, "none");
     assert_sound(f->path);
