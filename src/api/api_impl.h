@@ -220,6 +220,8 @@ enum field_flags {
 };
 /* NULL: absent, null, or wrong. chars_max counts code points. NUL never occurs. */
 const char *field_string(struct fields *f, const char *name, unsigned flags, size_t chars_max);
+/* A copy that outlives the body; NULL stays NULL. */
+NODISCARD enum err field_keep(char **out, const char *text, struct errmsg *em);
 /* true: *out is set (to fallback where absent or null). 1024.0 is an integer, true is not. */
 bool field_integer(struct fields *f, const char *name, int64_t min, int64_t max, int64_t fallback,
                    int64_t *out);

@@ -147,14 +147,6 @@ static bool secret_valid(const char *secret)
            base64_decode_end(&d, NULL) == ERR_OK && len >= 24 && len <= 64;
 }
 
-static enum err keep(char **out, const char *text, struct errmsg *em)
-{
-    if (!text)
-        return ERR_OK;
-    *out = strdup(text);
-    return *out ? ERR_OK : err_nomem(em, strlen(text) + 1);
-}
-
 static enum err read_webhook(struct submission *s, struct fields *f, struct errmsg *em)
 {
     s->webhook_rank = f->rank;
@@ -164,8 +156,8 @@ static enum err read_webhook(struct submission *s, struct fields *f, struct errm
         faults_add(f->faults, f->rank - 1, "webhook_secret",
                    "must be 1 to %u ASCII characters, or whsec_ and the base64 of 24 to 64 bytes",
                    SECRET_BYTES_MAX);
-    enum err rc = keep(&s->request.webhook_url, url, em);
-    return rc ? rc : keep(&s->request.webhook_secret, secret, em);
+    enum err rc = field_keep(&s->request.webhook_url, url, em);
+    return rc ? rc : field_keep(&s->request.webhook_secret, secret, em);
 }
 
 static enum err read_fields(struct request *q, struct submission *s, const struct body *b,
@@ -186,11 +178,11 @@ static enum err read_fields(struct request *q, struct submission *s, const struc
     submit_check_model(q, s, "prompt_upsampling", enhance_rank);
     enum err rc = read_webhook(s, &f, em);
     if (!rc)
-        rc = keep(&r->prompt, prompt, em);
+        rc = field_keep(&r->prompt, prompt, em);
     if (!rc)
-        rc = keep(&r->format, formats[format > 0 ? format : 0], em);
+        rc = field_keep(&r->format, formats[format > 0 ? format : 0], em);
     if (!rc)
-        rc = keep(&r->model, q->route->arg, em);
+        rc = field_keep(&r->model, q->route->arg, em);
     return rc;
 }
 

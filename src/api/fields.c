@@ -103,6 +103,13 @@ const char *field_string(struct fields *f, const char *name, unsigned flags, siz
     return s;
 }
 
+enum err field_keep(char **out, const char *text, struct errmsg *em)
+{
+    if (text && !(*out = strdup(text)))
+        return err_nomem(em, strlen(text) + 1);
+    return ERR_OK;
+}
+
 /* All numbers of a body are reals: JSON does not tell 1024.0 from 1024. */
 static bool integer_of(const json_t *v, int64_t *out)
 {

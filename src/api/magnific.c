@@ -142,20 +142,13 @@ static void read_klein_size(struct fields *f, struct gen_request *r)
     read_sides(f, r, width_px, height_px);
 }
 
-static enum err copy(char **to, const char *from, struct errmsg *em)
-{
-    if (from && !(*to = strdup(from)))
-        return err_nomem(em, strlen(from) + 1);
-    return ERR_OK;
-}
-
 static enum err read_klein_rest(struct fields *f, struct gen_request *r, struct errmsg *em)
 {
     static const char *const formats[] = {"png", "jpeg", "webp", NULL};
     int64_t tolerance;
     int format = field_choice(f, "output_format", formats);
     field_integer(f, "safety_tolerance", 0, 5, 2, &tolerance);
-    return format >= 0 ? copy(&r->format, formats[format], em) : ERR_OK;
+    return format >= 0 ? field_keep(&r->format, formats[format], em) : ERR_OK;
 }
 
 static enum err read_fields(struct request *q, struct submission *s, struct fields *f,
@@ -182,10 +175,10 @@ static enum err read_fields(struct request *q, struct submission *s, struct fiel
     enum err rc = klein ? read_klein_rest(f, r, em) : ERR_OK;
     submit_check_model(q, s, "prompt_upsampling", enhance_rank);
     if (!rc)
-        rc = copy(&r->prompt, prompt, em);
+        rc = field_keep(&r->prompt, prompt, em);
     if (!rc)
-        rc = copy(&r->webhook_url, webhook_url, em);
-    return rc ? rc : copy(&r->model, q->route->arg, em);
+        rc = field_keep(&r->webhook_url, webhook_url, em);
+    return rc ? rc : field_keep(&r->model, q->route->arg, em);
 }
 
 static enum err read_body(struct request *q, struct submission *s, struct errmsg *em)

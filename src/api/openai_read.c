@@ -79,13 +79,6 @@ static const char *listed_model(const char *name)
     return name && strncmp(name, "flux-2", 6) == 0 ? name : "flux-2-pro";
 }
 
-static enum err keep(char **out, const char *text, struct errmsg *em)
-{
-    if (text && !(*out = strdup(text)))
-        return err_nomem(em, strlen(text) + 1);
-    return ERR_OK;
-}
-
 static void read_answer_kind(struct fields *f, struct openai *o)
 {
     int64_t n_partials = 0;
@@ -113,11 +106,11 @@ static enum err read_fields(struct request *q, struct submission *s, struct fiel
     unsigned enhance_rank = f->rank;
     field_boolean(f, "prompt_upsampling", false, &r->enhance);
     submit_check_model(q, s, "prompt_upsampling", enhance_rank);
-    enum err rc = keep(&r->prompt, prompt, em);
+    enum err rc = field_keep(&r->prompt, prompt, em);
     if (!rc)
-        rc = keep(&r->model, listed_model(model), em);
+        rc = field_keep(&r->model, listed_model(model), em);
     if (!rc)
-        rc = keep(&r->format, formats[format > 0 ? format : 0], em);
+        rc = field_keep(&r->format, formats[format > 0 ? format : 0], em);
     return rc;
 }
 
