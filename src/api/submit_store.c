@@ -22,69 +22,36 @@ int64_t cost_microcredits(const struct api *a, size_t width_px, size_t height_px
                           references_mp * a->o.prices.reference_mp));
 }
 
-static enum err name_references(struct gen_request *r, const struct submission *s,
-                                char blobs[][BLOB_NAME_CHARS + 1], struct errmsg *em)
+/* Of the i-th of a request's tasks. */
+struct part {
+    struct gen_request request; /* its texts and the names of its blobs are borrowed */
+    char idempotency_key[STORE_IDEMPOTENCY_KEY_CHARS + 1];
+};
+
+static struct gen_request request_of(struct submit_job *j, size_t i)
 {
-    r->references_mp = 0;
-    for (size_t i = 0; i < s->n_pictures; i++) {
-        const struct picture_source *p = &s->pictures[i];
-        free(r->references[i]);
-        r->references[i] = strdup(blobs[i]);
-        if (!r->references[i])
-            return err_nomem(em, BLOB_NAME_CHARS + 1);
-        r->n_references = i + 1;
-        r->references_mp += (double)p->width_px * (double)p->height_px / MEGAPIXEL_PIXELS;
-    }
-    return ERR_OK;
+    const struct submission *s = j->q->submission;
+    struct gen_request r = s->request;
+    r.seed = (s->request.seed + (int64_t)i) & UINT32_MAX;
+    for (; r.n_references < s->n_pictures; r.n_references++)
+        r.references[r.n_references] = j->blobs[i][r.n_references];
+    return r;
 }
 
-/* The blobs of task i are its own from here on, or deleted. */
-static enum err store_task(struct submit_job *j, size_t i, int64_t first_seed,
-                           const uint8_t *body_hash)
+static double references_mp(const struct submission *s)
 {
-    struct request *q = j->q;
-    struct submission *s = q->submission;
-    struct gen_request *r = &s->request;
-    char key[IDEMPOTENCY_KEY_CHARS_MAX + 8];
-    bool existing = false;
-    enum err rc = name_references(r, s, j->blobs[i], &j->em);
-    if (rc)
-        return rc;
-    r->seed = (first_seed + (int64_t)i) & UINT32_MAX;
-    struct task_new n = {
-        .key_id = q->key.id,
-        .dialect = q->dialect->id,
-        .request = r,
-        .cost_microcredits = cost_microcredits(q->api, r->width_px, r->height_px, r->references_mp),
-    };
-    if (body_hash) {
-        snprintf(key, sizeof key, i ? "%s#%zu" : "%s", submit_idempotency_key(q), i);
-        n.idempotency_key = key;
-        n.body_hash = body_hash;
-    }
-    rc = store_task_create(q->api->o.store, &n, &s->tasks[i], &existing, &j->em);
-    if (rc)
-        return rc;
-    s->n_stored = i + 1;
-    s->existing = s->existing || existing;
+    double mp = 0;
+    for (size_t i = 0; i < s->n_pictures; i++)
+        mp += (double)s->pictures[i].width_px * (double)s->pictures[i].height_px / MEGAPIXEL_PIXELS;
+    return mp;
+}
+
+/* The blobs of a new task are its own from here on; one of an earlier request has its own. */
+static void blobs_given(struct submit_job *j, size_t i, bool existing)
+{
     if (existing)
         submit_forget_blobs(j, i);
     memset(j->blobs[i], 0, sizeof j->blobs[i]);
-    return ERR_OK;
-}
-
-/* All or none: what was stored before one failed is cancelled. */
-static void cancel_stored(struct submit_job *j)
-{
-    struct submission *s = j->q->submission;
-    struct errmsg em;
-    for (size_t i = 0; i < s->n_stored; i++) {
-        if (!s->existing &&
-            store_task_cancel(j->q->api->o.store, s->tasks[i].id, j->q->key.id, NULL, &em))
-            api_log(j->q->api, "warning", "task %s: %s", s->tasks[i].id, em.text);
-        task_deinit(&s->tasks[i]);
-    }
-    s->n_stored = 0;
 }
 
 /* Of body and route: the same body asks for something else on another path. */
@@ -97,21 +64,47 @@ static void hash_request(const struct request *q, uint8_t hash[SHA256_BYTES])
     crypto_sha256(both, sizeof both, hash);
 }
 
+static struct task_new new_of(struct submit_job *j, size_t i, const uint8_t *hash,
+                              struct part *part)
+{
+    struct request *q = j->q;
+    const struct gen_request *r = &part->request;
+    part->request = request_of(j, i);
+    struct task_new n = {
+        .key_id = q->key.id,
+        .dialect = q->dialect->id,
+        .request = r,
+        .cost_microcredits = cost_microcredits(q->api, r->width_px, r->height_px, r->references_mp),
+    };
+    const char *key = submit_idempotency_key(q);
+    if (key) {
+        snprintf(part->idempotency_key, sizeof part->idempotency_key, i ? "%s#%zu" : "%s", key, i);
+        n.idempotency_key = part->idempotency_key;
+        n.body_hash = hash;
+    }
+    return n;
+}
+
 enum err submit_store_tasks(struct submit_job *j)
 {
     struct submission *s = j->q->submission;
+    size_t n = submit_tasks_wanted(s);
+    struct part parts[API_TASKS_MAX];
+    struct task_new news[API_TASKS_MAX];
+    bool existing[API_TASKS_MAX];
     uint8_t hash[SHA256_BYTES];
-    const uint8_t *body_hash = NULL;
-    if (submit_idempotency_key(j->q)) {
+    if (submit_idempotency_key(j->q))
         hash_request(j->q, hash);
-        body_hash = hash;
-    }
-    int64_t seed = s->request.seed;
-    enum err rc = ERR_OK;
-    for (size_t i = 0; i < submit_tasks_wanted(s) && !rc; i++)
-        rc = store_task(j, i, seed, body_hash);
-    s->request.seed = seed;
+    s->request.references_mp = references_mp(s);
+    for (size_t i = 0; i < n; i++)
+        news[i] = new_of(j, i, hash, &parts[i]);
+    enum err rc = store_tasks_create(j->q->api->o.store, news, n, s->tasks, existing, &j->em);
     if (rc)
-        cancel_stored(j);
-    return rc;
+        return rc;
+    s->n_stored = n;
+    for (size_t i = 0; i < n; i++) {
+        s->existing = s->existing || existing[i];
+        blobs_given(j, i, existing[i]);
+    }
+    return ERR_OK;
 }

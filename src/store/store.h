@@ -103,22 +103,27 @@ NODISCARD enum err store_key_limit(struct store *st, const char *name, int64_t r
                                    int64_t credits_micro, struct errmsg *em);
 
 /* ---- tasks: the API's side ---- */
+/* A client's 255, and what tells the tasks of one request apart. */
+#define STORE_IDEMPOTENCY_KEY_CHARS 263u
 struct task_new {
     int64_t key_id;
     enum task_dialect dialect;
     const struct gen_request *request;
     int64_t cost_microcredits;   /* taken from the key now, given back if it fails */
-    const char *idempotency_key; /* or NULL */
+    const char *idempotency_key; /* or NULL; at most STORE_IDEMPOTENCY_KEY_CHARS */
     const uint8_t *body_hash;    /* SHA-256 of the body; with idempotency_key */
 };
 /* Queue it, with the outbox entry for CREATED if it has a webhook. *existing: an earlier task
  * with this idempotency key (within 24 h) and the same body was returned instead.
  * ERR_CONFLICT: the same idempotency key, another body. ERR_BUSY: the queue is full.
  * ERR_NOCREDITS. ERR_NOTFOUND: the key is revoked. ERR_USAGE: an idempotency key that is empty or
- * longer than 255, text that is not UTF-8, numbers out of range. out: owned, task_deinit. Many
+ * too long, text that is not UTF-8, numbers out of range. out: owned, task_deinit. Many
  * callers at once share a commit: that, not speed of one, is what gives many tasks a second. */
 NODISCARD enum err store_task_create(struct store *st, const struct task_new *n, struct task *out,
                                      bool *existing, struct errmsg *em);
+/* All n of them, each as above, or none: out and existing have n places. */
+NODISCARD enum err store_tasks_create(struct store *st, const struct task_new *news, size_t n,
+                                      struct task *out, bool *existing, struct errmsg *em);
 /* key_id 0: whoever it belongs to. ERR_NOTFOUND: unknown, or another key's. */
 NODISCARD enum err store_task_get(struct store *st, const char *id, int64_t key_id,
                                   struct task *out, struct errmsg *em);

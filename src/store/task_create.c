@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* A new task. All that can be done before is done on the caller's thread: the writer's is the one
+/* New tasks. All that can be done before is done on the caller's thread: the writer's is the one
  * that everybody waits for. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "store/store_impl.h"
 
-#define IDEMPOTENCY_KEY_MAX 255u
-
 struct creation {
     const struct task_new *n;
-    const char *id, *body;
-    int64_t now_ms;
-    int64_t queue_position;
+    char *body;
+    struct task task; /* the new one, or with `existing` what an earlier request made */
     bool existing;
-    struct task found; /* existing */
+};
+struct creations {
+    struct creation *items;
+    size_t n;
 };
 
 /* ERR_EMPTY: no earlier task. */
@@ -29,7 +29,7 @@ static enum err find_earlier(struct db *db, struct creation *c, struct errmsg *e
                            "SELECT task_id, body_hash FROM idempotency"
                            " WHERE key_id = ?1 AND name = ?2 AND created_ms > ?3",
                            SQL_ARGS(sql_int(n->key_id), sql_text(n->idempotency_key),
-                                    sql_int(c->now_ms - STORE_IDEMPOTENCY_MS)),
+                                    sql_int(c->task.created_ms - STORE_IDEMPOTENCY_MS)),
                            &q, em);
     if (rc)
         return rc;
@@ -42,8 +42,11 @@ static enum err find_earlier(struct db *db, struct creation *c, struct errmsg *e
     if (!rc)
         rc = db_column_text(q, 0, &id, em);
     db_done(q);
-    if (!rc)
-        rc = task_read(db, id, n->key_id, &c->found, em);
+    if (!rc) {
+        task_deinit(&c->task);
+        c->existing = true;
+        rc = task_read(db, id, n->key_id, &c->task, em);
+    }
     free(id);
     return rc;
 }
@@ -60,7 +63,7 @@ static enum err check_queue(struct store *st, struct db *db, struct creation *c,
     if (n_queued >= (int64_t)st->o.queue_max)
         return err_set(em, ERR_BUSY, "the queue is full: %lld tasks wait; try again later",
                        (long long)n_queued);
-    c->queue_position = n_queued + 1;
+    c->task.queue_position = n_queued + 1;
     return ERR_OK;
 }
 
@@ -74,10 +77,10 @@ static enum err insert_task(struct db *db, const struct creation *c, struct task
                          "INSERT INTO tasks(id, key_id, dialect, state, model, has_webhook,"
                          " megapixels, cost_micro, charged_micro, created_ms)"
                          " VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9)",
-                         SQL_ARGS(sql_text(c->id), sql_int(n->key_id), sql_int(n->dialect),
+                         SQL_ARGS(sql_text(c->task.id), sql_int(n->key_id), sql_int(n->dialect),
                                   sql_text(r->model), sql_int(row->has_webhook),
                                   sql_real(megapixels), sql_int(n->cost_microcredits),
-                                  sql_int(row->charged_micro), sql_int(c->now_ms)),
+                                  sql_int(row->charged_micro), sql_int(c->task.created_ms)),
                          em);
     if (rc)
         return rc;
@@ -99,20 +102,17 @@ static enum err insert_idempotency(struct db *db, const struct creation *c, stru
                   "INSERT OR REPLACE INTO idempotency(key_id, name, body_hash, task_id, created_ms)"
                   " VALUES (?1, ?2, ?3, ?4, ?5)",
                   SQL_ARGS(sql_int(n->key_id), sql_text(n->idempotency_key),
-                           sql_blob(n->body_hash, SHA256_BYTES), sql_text(c->id),
-                           sql_int(c->now_ms)),
+                           sql_blob(n->body_hash, SHA256_BYTES), sql_text(c->task.id),
+                           sql_int(c->task.created_ms)),
                   em);
 }
 
-static enum err task_create(struct store *st, struct db *db, void *arg, struct errmsg *em)
+static enum err task_create(struct store *st, struct db *db, struct creation *c, struct errmsg *em)
 {
-    struct creation *c = arg;
     const struct task_new *n = c->n;
     enum err rc = find_earlier(db, c, em);
-    if (rc != ERR_EMPTY) {
-        c->existing = rc == ERR_OK;
+    if (rc != ERR_EMPTY)
         return rc;
-    }
     struct task_row row = {
         .key_id = n->key_id, .state = TASK_CREATED, .has_webhook = n->request->webhook_url != NULL};
     rc = check_queue(st, db, c, em);
@@ -125,46 +125,68 @@ static enum err task_create(struct store *st, struct db *db, void *arg, struct e
     return rc ? rc : task_begin(st, db, &row, em);
 }
 
+static enum err tasks_create(struct store *st, struct db *db, void *arg, struct errmsg *em)
+{
+    const struct creations *all = arg;
+    enum err rc = ERR_OK;
+    for (size_t i = 0; i < all->n && !rc; i++)
+        rc = task_create(st, db, &all->items[i], em);
+    return rc;
+}
+
 static enum err check(const struct task_new *n, struct errmsg *em)
 {
     if (n->cost_microcredits < 0)
         return err_set(em, ERR_USAGE, "a task's cost is 0 or more");
     if (n->idempotency_key && (!n->idempotency_key[0] || !n->body_hash ||
-                               strlen(n->idempotency_key) > IDEMPOTENCY_KEY_MAX))
+                               strlen(n->idempotency_key) > STORE_IDEMPOTENCY_KEY_CHARS))
         return err_set(em, ERR_USAGE, "an idempotency key has 1 to %u characters",
-                       IDEMPOTENCY_KEY_MAX);
+                       STORE_IDEMPOTENCY_KEY_CHARS);
     return ERR_OK;
+}
+
+static enum err prepare(struct store *st, const struct task_new *n, struct creation *c,
+                        struct errmsg *em)
+{
+    *c = (struct creation){.n = n,
+                           .task = {.key_id = n->key_id,
+                                    .dialect = n->dialect,
+                                    .state = TASK_CREATED,
+                                    .cost_microcredits = n->cost_microcredits,
+                                    .created_ms = store_now_ms(st)}};
+    enum err rc = check(n, em);
+    if (!rc)
+        rc = uuid_new(c->task.id, em);
+    if (!rc)
+        rc = gen_request_write(n->request, &c->body, em);
+    return rc ? rc : gen_request_copy(&c->task.request, n->request, em);
+}
+
+enum err store_tasks_create(struct store *st, const struct task_new *news, size_t n,
+                            struct task *out, bool *existing, struct errmsg *em)
+{
+    struct creations all = {.items = calloc(n, sizeof *all.items), .n = n};
+    enum err rc = all.items ? ERR_OK : err_nomem(em, n * sizeof *all.items);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = prepare(st, &news[i], &all.items[i], em);
+    if (!rc)
+        rc = store_write(st, tasks_create, &all, em);
+    for (size_t i = 0; all.items && i < n; i++) {
+        struct creation *c = &all.items[i];
+        free(c->body);
+        if (rc) {
+            task_deinit(&c->task);
+            continue;
+        }
+        out[i] = c->task;
+        existing[i] = c->existing;
+    }
+    free(all.items);
+    return rc;
 }
 
 enum err store_task_create(struct store *st, const struct task_new *n, struct task *out,
                            bool *existing, struct errmsg *em)
 {
-    struct task t = {.key_id = n->key_id,
-                     .dialect = n->dialect,
-                     .state = TASK_CREATED,
-                     .cost_microcredits = n->cost_microcredits,
-                     .created_ms = store_now_ms(st)};
-    struct creation c = {.n = n, .id = t.id, .now_ms = t.created_ms};
-    char *body = NULL;
-    enum err rc = check(n, em);
-    if (!rc)
-        rc = uuid_new(t.id, em);
-    if (!rc)
-        rc = gen_request_write(n->request, &body, em);
-    if (!rc)
-        rc = gen_request_copy(&t.request, n->request, em);
-    c.body = body;
-    if (!rc)
-        rc = store_write(st, task_create, &c, em);
-    free(body);
-    if (rc || c.existing)
-        task_deinit(&t);
-    if (rc) {
-        task_deinit(&c.found);
-        return rc;
-    }
-    t.queue_position = c.queue_position;
-    *out = c.existing ? c.found : t;
-    *existing = c.existing;
-    return ERR_OK;
+    return store_tasks_create(st, n, 1, out, existing, em);
 }

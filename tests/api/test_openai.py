@@ -210,12 +210,19 @@ class Generations(Case):
     def test_a_retry_with_the_same_key_gets_the_same_pictures(self):
         def call():
             return self.call("POST", GENERATIONS, {"prompt": "x", "n": 2, "size": "256x256"},
-                             headers={"Idempotency-Key": "openai-1"})
+                             headers={"Idempotency-Key": "1" * 255})
         pending = Pending(call)
         for _ in range(2):
             self.claim()
             self.server.do("complete")
         self.assertEqual(call().json["data"], pending.wait().json["data"])
+
+    def test_all_pictures_or_none(self):
+        poor = self.server.new_key("rich-in-two", 0, 60000)
+        answer = self.call("POST", GENERATIONS, {"prompt": "x", "n": 3}, key=poor)
+        self.error(answer, 429, "insufficient_quota", "This costs 0.09 credits")
+        listed = self.server.call("GET", "/v1/ai/text-to-image/flux-2-pro", key=poor).json["data"]
+        self.assertEqual(listed, [])
 
 
 class Failures(Case):

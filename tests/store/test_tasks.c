@@ -154,12 +154,52 @@ static enum err create_with(struct fixture *f, const char *key, uint8_t body, ch
     return rc;
 }
 
+/* What was made before one failed is gone with it, and its idempotency keys are free. */
+static void test_many_or_none(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct fixture *f = fixture_new(0);
+    int64_t anna = fixture_key(f, "anna", 2);
+    struct gen_request r = some_request();
+    const uint8_t hash[32] = {7};
+    static const char *const names[3] = {"k", "k#1", "k#2"};
+    struct task_new news[3];
+    struct task made[3], again[3];
+    struct store_stats stats;
+    bool existing[3];
+    for (int i = 0; i < 3; i++)
+        news[i] = (struct task_new){.key_id = anna,
+                                    .request = &r,
+                                    .cost_microcredits = 1,
+                                    .idempotency_key = names[i],
+                                    .body_hash = hash};
+    assert_fails(store_tasks_create(f->st, news, 3, made, existing, &em), ERR_NOCREDITS, "too few");
+    assert_ok(store_stats(f->st, &stats, &em));
+    assert_int_equal(stats.n_created + stats.n_failed, 0);
+    assert_ok(store_key_limit(f->st, "anna", -1, 3, &em));
+    assert_ok(store_tasks_create(f->st, news, 3, made, existing, &em));
+    for (int i = 0; i < 3; i++) {
+        assert_false(existing[i]);
+        assert_int_equal(made[i].queue_position, i + 1);
+    }
+    assert_ok(store_tasks_create(f->st, news, 3, again, existing, &em));
+    for (int i = 0; i < 3; i++) {
+        assert_true(existing[i]);
+        assert_string_equal(again[i].id, made[i].id);
+        task_deinit(&again[i]);
+        task_deinit(&made[i]);
+    }
+    fixture_free(f);
+}
+
 static void test_idempotency(void **state)
 {
     (void)state;
     struct errmsg em;
     struct fixture *f = fixture_new(0);
-    char a[TASK_ID_CHARS + 1], b[TASK_ID_CHARS + 1], long_key[257];
+    char a[TASK_ID_CHARS + 1], b[TASK_ID_CHARS + 1];
+    char long_key[STORE_IDEMPOTENCY_KEY_CHARS + 2] = {0};
     bool existing;
     f->key_id = fixture_key(f, "anna", 10000000);
     assert_ok(create_with(f, "k", 1, a, &existing, &em));
@@ -171,10 +211,9 @@ static void test_idempotency(void **state)
     assert_fails(create_with(f, "k", 2, b, &existing, &em), ERR_CONFLICT, "another body");
     assert_ok(create_with(f, "other", 2, b, &existing, &em));
     assert_false(existing);
-    memset(long_key, 'k', 256);
-    long_key[256] = 0;
-    assert_fails(create_with(f, long_key, 1, b, &existing, &em), ERR_USAGE, "255");
-    assert_fails(create_with(f, "", 1, b, &existing, &em), ERR_USAGE, "255");
+    memset(long_key, 'k', sizeof long_key - 1);
+    assert_fails(create_with(f, long_key, 1, b, &existing, &em), ERR_USAGE, "263");
+    assert_fails(create_with(f, "", 1, b, &existing, &em), ERR_USAGE, "263");
     f->now_ms += STORE_IDEMPOTENCY_MS;
     assert_ok(create_with(f, "k", 2, b, &existing, &em));
     assert_false(existing);
@@ -404,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_request_round_trip),
         cmocka_unit_test(test_request_refuses),
         cmocka_unit_test(test_create_and_get),
+        cmocka_unit_test(test_many_or_none),
         cmocka_unit_test(test_idempotency),
         cmocka_unit_test(test_queue_bound_and_credits),
         cmocka_unit_test(test_list),
