@@ -27,7 +27,7 @@ export function askForKey(problem = "") {
 
 function showProblem(problem) {
   $("key-error").textContent = problem;
-  $("key").toggleAttribute("aria-invalid", Boolean(problem));
+  $("key").setAttribute("aria-invalid", String(Boolean(problem)));
   if (problem) say(problem);
 }
 
