@@ -62,6 +62,12 @@ export async function createTask(body, sendKey, waiting) {
   return (await (await call("POST", TASKS, { body, headers, waiting })).json()).data;
 }
 
+/** What a picture was drawn from, also one that was asked for elsewhere: only this dialect tells. */
+export async function promptOf(taskId) {
+  const { result } = await read(`/v1/get_result?id=${taskId}`, { headers: { "x-key": key.value } });
+  return result?.prompt ?? "";
+}
+
 /** The model that draws, or "". */
 export async function modelName() {
   const { data } = await read("/v1/models", { headers: { authorization: `Bearer ${key.value}` } });

@@ -105,7 +105,7 @@ async function pictureBroken(piece, card) {
 function showActions(piece, card) {
   const over = !isPending(piece);
   const picture = hasPicture(piece);
-  const known = Boolean(piece.prompt);
+  const known = !piece.elsewhere; // all that it was made from
   const wanted = { cancel: !over, again: over && known, vary: over && known, edit: picture, curl: known, download: picture,
     remove: over };
   for (const button of card.actions) {

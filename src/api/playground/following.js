@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* What becomes of the tasks: the oldest that are under way have a stream each, the others are asked in turn. */
-import { getTask, listTasks } from "./api.js";
+import { getTask, listTasks, promptOf } from "./api.js";
 import { taskEvents } from "./event-stream.js";
 import { sleep } from "./helpers.js";
-import { PIECES_MAX, absorb, change, isActive, isHidden, isOver, newPiece, pieceOf, pieces } from "./pieces.js";
+import { PIECES_MAX, absorb, change, hasPicture, isActive, isHidden, isOver, newPiece, pieceOf, pieces } from "./pieces.js";
 
 const STREAMS_MAX = 2; // a browser has six connections to a host, and other tabs share them
 const LIST_AGAIN_MS = 5000;
@@ -15,6 +15,7 @@ let listedAt = -Infinity;
 export async function refresh(piece) {
   try {
     absorb(piece, await getTask(piece.taskId));
+    await learnPrompt(piece);
   } catch (error) {
     if (error.status !== 404) throw error;
     change(piece, { state: "GONE" });
@@ -37,8 +38,14 @@ export async function refreshList() {
 async function adopt(taskId) {
   const task = await getTask(taskId);
   if (pieceOf(taskId)) return; // it came another way meanwhile
-  const piece = newPiece({ taskId, state: task.status, prompt: task.prompt ?? "", createdAt: Date.parse(task.created_at) || 0 });
+  const piece = newPiece({ taskId, state: task.status, prompt: "", elsewhere: true,
+    createdAt: Date.parse(task.created_at) || 0 });
   absorb(piece, task);
+  await learnPrompt(piece);
+}
+
+async function learnPrompt(piece) {
+  if (!piece.prompt && hasPicture(piece)) change(piece, { prompt: await promptOf(piece.taskId).catch(() => "") });
 }
 
 export function followAll() {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The pieces of the wall, newest first, and what the server says of them.
+ * One that was asked for `elsewhere`, with this key, may have been made from pictures that this page has never seen.
  *
  * A piece lives:  SENDING -> CREATED -> IN_PROGRESS -> COMPLETED | FAILED;  GONE: unknown to the server. */
 import { randomId, signal } from "./helpers.js";
@@ -9,7 +10,7 @@ import { announce } from "./wording.js";
 export const PIECES_MAX = 100;
 const HIDDEN_MAX = 500;
 const STORED = ["ref", "sendKey", "taskId", "state", "prompt", "width", "height", "seed", "enhance", "pictures", "createdAt",
-  "drawnPrompt", "cost", "error", "seconds", "url", "expired"];
+  "elsewhere", "drawnPrompt", "cost", "error", "seconds", "url", "expired"];
 
 export const pieces = [];
 export const pieceChanged = signal(); // of one that is in the list

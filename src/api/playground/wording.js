@@ -9,7 +9,7 @@ const STAGES = {
   denoise: "Drawing", decode: "Finishing",
 };
 
-/** A task that was asked for elsewhere may not tell its prompt. */
+/** A task that was asked for elsewhere tells its prompt when it is done. */
 export const titleOf = (piece) => piece.prompt || "Asked for elsewhere";
 export const shortTitleOf = (piece) => shorten(titleOf(piece));
 export const fileNameOf = (piece) => `easel-${piece.seed ?? piece.taskId}.png`;

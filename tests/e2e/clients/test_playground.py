@@ -268,9 +268,13 @@ class Nano(Browsing, ClientTest):
     def test_wall_comes_back_and_knows_what_others_asked_for(self):
         page = self.open(self.server)
         self.wait_until_drawn(self.draw(page, "a star on black"))
-        elsewhere = self.server.submit(key=self.key)
+        elsewhere = self.server.submit(key=self.key, prompt="a lion")
         self.server.wait_for_status(elsewhere, "COMPLETED", key=self.key)
         page.reload()
+        theirs = page.locator(".piece").filter(has_text="a lion")
+        expect(theirs.get_by_role("link", name="Download")).to_be_visible()
+        # it may have been made from pictures, which the server does not tell
+        expect(theirs.get_by_role("button", name="Again")).to_be_hidden()
         expect(page.get_by_role("img", name="a star on black")).to_be_visible()
         mine = page.locator(".piece").filter(has_text="a star on black")
         expect(page.get_by_role("dialog")).to_be_hidden()
