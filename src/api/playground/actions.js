@@ -4,13 +4,14 @@ import { TASKS, getPicture } from "./api.js";
 import { $, copyText, say, scrollTo, tell } from "./page.js";
 import { forgetPiece, hide } from "./pieces.js";
 import { addReference } from "./references.js";
+import { savePicture } from "./saving.js";
 import { cancel, draw, parametersOf, pictureField } from "./sending.js";
 import { setSize } from "./sizes.js";
 import { openViewer } from "./viewer.js";
 import { neighbourOf, rearrange, revealNewest } from "./wall.js";
 import { fileNameOf } from "./wording.js";
 
-/** By the name in data-do. */
+/** By the name in data-do; they get the piece and the click. */
 export const actions = {
   view: openViewer,
   cancel,
@@ -18,6 +19,7 @@ export const actions = {
   vary: (piece) => redraw(piece, null),
   edit,
   curl: copyCurl,
+  download: savePicture,
   remove,
 };
 

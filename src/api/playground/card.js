@@ -5,7 +5,7 @@ import { refresh } from "./following.js";
 import { sleep } from "./helpers.js";
 import { $ } from "./page.js";
 import { change, hasPicture, isActive, isPending } from "./pieces.js";
-import { blankText, detailsText, fileNameOf, shortTitleOf, titleOf } from "./wording.js";
+import { blankText, detailsText, shortTitleOf, titleOf } from "./wording.js";
 
 /** Its parts on the page; the caller puts `root` there. */
 export function makeCard(piece) {
@@ -110,8 +110,6 @@ function showActions(piece, card) {
     remove: over };
   for (const button of card.actions) {
     button.hidden = !wanted[button.dataset.do];
-    if (button.dataset.do === "download" && picture) {
-      Object.assign(button, { href: piece.url, download: fileNameOf(piece) });
-    }
+    if (button.dataset.do === "download" && picture) button.href = piece.url;
   }
 }

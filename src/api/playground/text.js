@@ -21,6 +21,17 @@ export function shorten(text, length = 80) {
   return text.length > length ? `${text.slice(0, length - 1)}…` : text;
 }
 
+/** The words of a text, as far as they go well into a file's name. */
+export function slug(text, length = 48) {
+  const words = text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? [];
+  let joined = "";
+  for (const word of words) {
+    if (joined.length + word.length >= length) break;
+    joined += joined ? `-${word}` : word;
+  }
+  return joined;
+}
+
 export function sentence(text) {
   const start = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?…]$/.test(start) ? start : `${start}.`;

@@ -2,8 +2,9 @@
 /* One picture, large; arrows and swipes turn to the next. */
 import { $, say } from "./page.js";
 import { hasPicture, pieces } from "./pieces.js";
+import { savePicture } from "./saving.js";
 import { focusPiece } from "./wall.js";
-import { factsText, fileNameOf, shortTitleOf, titleOf } from "./wording.js";
+import { factsText, shortTitleOf, titleOf } from "./wording.js";
 
 const SWIPE_PX = 60;
 
@@ -24,7 +25,6 @@ function show(piece) {
   $("view-picture").alt = $("view-title").textContent = titleOf(piece);
   $("view-details").textContent = factsText(piece);
   $("view-download").href = piece.url;
-  $("view-download").download = fileNameOf(piece);
   // not disabled: that would take the focus away, and the arrow keys with it
   $("view-newer").setAttribute("aria-disabled", String(index <= 0));
   $("view-older").setAttribute("aria-disabled", String(index >= all.length - 1));
@@ -51,6 +51,7 @@ export function setUpViewer() {
   const viewer = $("viewer");
   $("view-newer").addEventListener("click", () => turn(-1));
   $("view-older").addEventListener("click", () => turn(1));
+  $("view-download").addEventListener("click", (event) => savePicture(viewed, event));
   $("view-close").addEventListener("click", () => viewer.close());
   viewer.addEventListener("keydown", (event) => {
     if (event.key === "ArrowLeft") turn(-1);

@@ -74,7 +74,7 @@ export function setUpWall(actions) {
     const button = event.target.closest("[data-do]");
     const root = button?.closest(".piece");
     const piece = pieces.find((one) => root && cards.get(one)?.root === root);
-    if (piece) actions[button.dataset.do]?.(piece);
+    if (piece) actions[button.dataset.do](piece, event);
   });
   pieces.forEach(show);
   showEmpty();

@@ -2,7 +2,7 @@
 /* What is said of a piece, on the page and to screen readers. */
 import { whenBack } from "./connection.js";
 import { say } from "./page.js";
-import { credits, duration, number, sentence, shorten } from "./text.js";
+import { credits, duration, number, sentence, shorten, slug } from "./text.js";
 
 const STAGES = {
   enhance: "Writing a fuller prompt", text: "Reading the prompt", references: "Looking at the pictures",
@@ -12,7 +12,7 @@ const STAGES = {
 /** A task that was asked for elsewhere tells its prompt when it is done. */
 export const titleOf = (piece) => piece.prompt || "Asked for elsewhere";
 export const shortTitleOf = (piece) => shorten(titleOf(piece));
-export const fileNameOf = (piece) => `easel-${piece.seed ?? piece.taskId}.png`;
+export const fileNameOf = (piece) => `${slug(piece.prompt) || "easel"}-${piece.seed ?? piece.taskId}.png`;
 
 /** On the canvas, while there is no picture. */
 export function blankText(piece) {

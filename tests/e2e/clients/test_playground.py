@@ -124,10 +124,14 @@ class Browsing:
     def seed_of(self, piece):
         return int(re.search(r"seed (\d+)", self.details(piece)).group(1))
 
+    def file_name(self, piece):
+        words = re.findall(r"\w+", piece.get_by_role("heading").inner_text().lower())
+        return f"{'-'.join(words)}-{self.seed_of(piece)}.png"
+
     def download(self, page, piece):
         with page.expect_download() as download:
             piece.get_by_role("link", name="Download").click()
-        self.assertRegex(download.value.suggested_filename, r"^easel-\w+\.png$")
+        self.assertEqual(download.value.suggested_filename, self.file_name(piece))
         return Path(download.value.path()).read_bytes()
 
     def transfer(self, page, name, data):
@@ -378,7 +382,7 @@ class Stub(Browsing, ClientTest):
     def test_edit_this_and_again_after_a_reload(self):
         page = self.open(self.server)
         piece = self.wait_until_drawn(self.draw(page, "a cat", size=(320, 256)))
-        name = f"easel-{self.seed_of(piece)}.png"
+        name = self.file_name(piece)
         self.set_size(page, 256, 512)
         piece.get_by_role("button", name="Edit this").click()
         expect(page.get_by_role("button", name=f"Picture 1: {name}", exact=True)).to_be_visible()
