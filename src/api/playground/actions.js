@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /* What the buttons of a piece do. */
-import { TASKS, getPicture } from "./api.js";
+import { getPicture } from "./api.js";
+import { curlOf } from "./curl.js";
 import { $, copyText, say, scrollTo, tell } from "./page.js";
 import { forgetPiece, hide } from "./pieces.js";
 import { addReference } from "./references.js";
 import { savePicture } from "./saving.js";
-import { cancel, draw, parametersOf, pictureField } from "./sending.js";
+import { cancel, draw } from "./sending.js";
 import { setSize } from "./sizes.js";
+import { sentence } from "./text.js";
 import { openViewer } from "./viewer.js";
 import { neighbourOf, rearrange, revealNewest } from "./wall.js";
 import { fileNameOf } from "./wording.js";
@@ -30,7 +32,7 @@ function redraw({ prompt, width, height, enhance, pictures }, seed) {
 
 async function edit(piece) {
   try {
-    await addReference(await getPicture(piece.url), fileNameOf(piece), { first: true });
+    await addReference(await getPicture(piece.url), fileNameOf(piece), { taskId: piece.taskId, first: true });
     if (piece.width) setSize(piece.width, piece.height);
     $("prompt").focus();
     $("prompt").select();
@@ -50,27 +52,12 @@ function remove(piece) {
   say("Removed.");
 }
 
-/* ---- a command that draws it ---- */
-
-const shellQuoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-
-function curlOf(piece) {
-  const start = [`curl -sS ${shellQuoted(location.origin + TASKS)}`, '-H "x-magnific-api-key: $EASEL_KEY"',
-    "-H 'content-type: application/json'"];
-  const json = JSON.stringify(parametersOf(piece));
-  if (!piece.pictures.length) return [...start, `-d ${shellQuoted(json)}`].join(" \\\n  ");
-  // pictures are too long for a command line: the shell fills a here-document with them
-  const fields = piece.pictures.map(({ name }, index) =>
-    `"${pictureField(index)}":"$(base64 < ${shellQuoted(name)} | tr -d '\\n')"`);
-  const text = json.slice(0, -1).replace(/[\\$`]/g, "\\$&");
-  return `${[...start, "--data-binary @- <<EOF"].join(" \\\n  ")}\n${text},${fields.join(",")}}\nEOF\n`;
-}
-
 async function copyCurl(piece) {
   const asked = document.activeElement;
+  const { command, files } = curlOf(piece);
   try {
-    await copyText(curlOf(piece));
-    tell("Copied. Put your key into EASEL_KEY.");
+    await copyText(command);
+    tell(`Copied. ${sentence(["The key comes from $EASEL_KEY", ...files.map((name) => `${name} from its folder`)].join(", "))}`);
   } catch {
     tell("The browser did not allow copying.");
   }

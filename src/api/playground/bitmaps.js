@@ -7,6 +7,7 @@ const PIXELS_WHEN_TOO_LARGE = 16e6;
 const EDGE_MIN = 64;
 const RATIO_MAX = 8;
 const THUMBNAIL_EDGE = 160;
+const MINIATURE_EDGE = 72; // of which a hundred pieces' fit into localStorage
 
 function canvasOf(width, height, ...drawImageArguments) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
@@ -34,20 +35,24 @@ async function acceptable(blob, bitmap) {
   return encoded(bitmap, width, height, "image/png");
 }
 
-function thumbnailOf(bitmap) {
-  const edge = Math.min(bitmap.width, bitmap.height);
-  return canvasOf(THUMBNAIL_EDGE, THUMBNAIL_EDGE, bitmap, (bitmap.width - edge) / 2, (bitmap.height - edge) / 2, edge, edge,
-    0, 0, THUMBNAIL_EDGE, THUMBNAIL_EDGE);
+/** The square in the middle of it. */
+function squareOf(source, edge) {
+  const { width, height } = source;
+  const side = Math.min(width, height);
+  return canvasOf(edge, edge, source, (width - side) / 2, (height - side) / 2, side, side, 0, 0, edge, edge);
 }
 
-/** {accepted: a Blob for the API, thumbnail: a canvas, pixels}; throws a sentence about the picture. */
+/** {accepted: a Blob for the API, thumbnail: a canvas, miniature: a short address, pixels}; throws a sentence about
+ * the picture. */
 export async function readPicture(blob, name) {
   const bitmap = await createImageBitmap(blob).catch(() => {
     throw new Error(`${name} is not a picture that this browser can read.`);
   });
   try {
     const accepted = await acceptable(blob, bitmap).catch((error) => { throw new Error(`${name} ${error.message}.`); });
-    return { accepted, thumbnail: thumbnailOf(bitmap), pixels: bitmap.width * bitmap.height };
+    const thumbnail = squareOf(bitmap, THUMBNAIL_EDGE);
+    const miniature = squareOf(thumbnail, MINIATURE_EDGE).toDataURL("image/jpeg", 0.8);
+    return { accepted, thumbnail, miniature, pixels: bitmap.width * bitmap.height };
   } finally {
     bitmap.close();
   }

@@ -19,9 +19,16 @@ export function makeCard(piece) {
   card.title.id = `title-${piece.ref}`;
   root.firstElementChild.setAttribute("aria-labelledby", card.title.id);
   for (const button of card.actions) button.setAttribute("aria-describedby", card.title.id);
+  part(".sources").append(...piece.pictures.map(makeSource));
+  part(".sources").hidden = !piece.pictures.length;
   card.picture.addEventListener("load", () => pictureLoaded(card));
   card.picture.addEventListener("error", () => pictureBroken(piece, card));
   return card;
+}
+
+/** A picture that it was made from. */
+function makeSource({ name, miniature }) {
+  return Object.assign(new Image(), { src: miniature, alt: name, title: name });
 }
 
 export function showCard(piece, card) {

@@ -48,7 +48,7 @@ function submit(event) {
   if (!key.value) askForKey();
   const facts = {
     prompt: $("prompt").value.trim(), width: side("width"), height: side("height"), enhance: $("enhance").checked,
-    seed: seedText() ? Number(seedText()) : null, pictures: references.map(({ id, name }) => ({ id, name })),
+    seed: seedText() ? Number(seedText()) : null, pictures: references.map(({ picture }) => picture),
   };
   remember();
   rearrange(() => draw(facts, takeBack));

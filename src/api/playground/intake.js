@@ -9,15 +9,17 @@ import { fileNameOf } from "./wording.js";
 const isImage = (file) => file.type.startsWith("image/");
 const mayBring = (transfer) => ["Files", "text/uri-list"].some((type) => transfer?.types.includes(type));
 
-/** A picture dragged from the wall comes as its address. */
-async function droppedFiles(transfer) {
+/** {files, taskId}: a picture dragged from the wall comes as its address. */
+async function dropped(transfer) {
   const files = [...transfer.files].filter(isImage);
   const address = transfer.getData("text/uri-list").split("\n")[0];
-  if (files.length || !address) return files;
+  if (files.length || !address) return { files };
   const { pathname, search } = new URL(address, location.href);
-  if (!pathname.startsWith("/v1/files/")) return [];
+  if (!pathname.startsWith("/v1/files/")) return { files };
   const piece = pieces.find((one) => one.url === pathname + search);
-  return [new File([await getPicture(pathname + search)], piece ? fileNameOf(piece) : "picture.png")];
+  const picture = await getPicture(pathname + search);
+  const file = new File([picture], piece ? fileNameOf(piece) : "picture.png", { type: picture.type });
+  return { files: [file], taskId: piece?.taskId };
 }
 
 async function takeDrop(event) {
@@ -25,8 +27,8 @@ async function takeDrop(event) {
   if (!mayBring(event.dataTransfer)) return;
   event.preventDefault();
   try {
-    const files = await droppedFiles(event.dataTransfer);
-    if (files.length) await addReferences(files);
+    const { files, taskId } = await dropped(event.dataTransfer);
+    if (files.length) await addReferences(files, taskId);
     else tell("There was no picture in that.");
   } catch (error) {
     tell(error.message);

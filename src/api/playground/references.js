@@ -7,15 +7,19 @@ import { shelf } from "./storage.js";
 
 const REFERENCES_MAX = 4;
 
-export const references = []; // {id, name, thumbnail, pixels}; what the API gets is on the shelf
+/** {picture, thumbnail, pixels} of each. `picture` is what a piece keeps of it: {id, name, miniature, taskId}; what the
+ * API gets is on the shelf under its id, and taskId is of the task that drew it, if that is known. */
+export const references = [];
 export const referencesChanged = signal();
 
 /** `first`: before the others, of which the last one gives way; else one too many is refused. Throws a sentence. */
-export async function addReference(blob, name, { first = false } = {}) {
-  if (references.length === REFERENCES_MAX && !first) throw new Error(`${name} is one too many: at most ${REFERENCES_MAX}.`);
-  const { accepted, thumbnail, pixels } = await readPicture(blob, name);
-  const reference = { id: randomId(), name, thumbnail, pixels };
-  await shelf.put(reference.id, accepted);
+export async function addReference(blob, name, { taskId, first = false } = {}) {
+  if (references.length === REFERENCES_MAX && !first) {
+    throw new Error(`${name} is one too many: at most ${REFERENCES_MAX}.`);
+  }
+  const { accepted, thumbnail, miniature, pixels } = await readPicture(blob, name);
+  const reference = { picture: { id: randomId(), name, miniature, taskId }, thumbnail, pixels };
+  await shelf.put(reference.picture.id, accepted);
   if (first) references.unshift(reference);
   else references.push(reference);
   references.length = Math.min(references.length, REFERENCES_MAX);
@@ -23,11 +27,12 @@ export async function addReference(blob, name, { first = false } = {}) {
   say(`${name} is picture ${references.indexOf(reference) + 1} to work from.`);
 }
 
-export async function addReferences(files) {
+/** `taskId`: if they were drawn here. */
+export async function addReferences(files, taskId) {
   $("pictures-error").textContent = "";
   for (const file of files) {
     try {
-      await addReference(file, file.name || "pasted.png");
+      await addReference(file, file.name || "pasted.png", { taskId });
     } catch (error) {
       $("pictures-error").textContent = error.message;
       say(error.message);
@@ -40,7 +45,7 @@ function removeReference(index) {
   $("pictures-error").textContent = "";
   showSlots();
   $("slots").children[index].querySelector(".pick").focus();
-  say(`${gone.name} is removed.`);
+  say(`${gone.picture.name} is removed.`);
 }
 
 function showSlots() {
@@ -53,10 +58,11 @@ function showSlot(slot, index, reference) {
   slot.classList.toggle("full", Boolean(reference));
   slot.classList.remove("wrong");
   canvas.hidden = drop.hidden = !reference;
+  const name = reference?.picture.name ?? "";
   pick.disabled = index > references.length;
-  pick.title = reference?.name ?? "";
-  pick.setAttribute("aria-label", reference ? `Picture ${index + 1}: ${reference.name}` : `Add picture ${index + 1}`);
-  drop.setAttribute("aria-label", reference ? `Remove picture ${index + 1}, ${reference.name}` : "");
+  pick.title = name;
+  pick.setAttribute("aria-label", reference ? `Picture ${index + 1}: ${name}` : `Add picture ${index + 1}`);
+  drop.setAttribute("aria-label", reference ? `Remove picture ${index + 1}, ${name}` : "");
   if (reference) canvas.getContext("2d").drawImage(reference.thumbnail, 0, 0);
 }
 

@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -396,6 +397,16 @@ class Stub(Browsing, ClientTest):
         self.assertTrue(sent.value.post_data_json["input_image"].startswith("data:image/png;base64,"))
         expect(page.locator('.piece[data-state="COMPLETED"]').filter(has_text="on the moon")).to_have_count(2)
 
+    def test_sources_are_shown(self):
+        page = self.open(self.server)
+        self.drop(page, "blue.png", png())
+        expect(page.get_by_role("button", name="Picture 1: blue.png", exact=True)).to_be_visible()
+        piece = self.wait_until_drawn(self.draw(page, "make it green"))
+        for _ in range(2):
+            source = piece.get_by_role("img", name="blue.png")
+            self.assertEqual(source.evaluate("(p) => p.decode().then(() => p.naturalWidth)"), 72)
+            page.reload()
+
     def test_large_view_turns_with_the_arrows(self):
         page = self.open(self.server)
         for prompt in ("one", "two", "three"):
@@ -412,25 +423,37 @@ class Stub(Browsing, ClientTest):
     def test_copied_curl_draws_the_same(self):
         page = self.open(self.server)
         page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=self.server.url)
-        prompt = "it's a \"cat\" for $5 & `more` \\ № 5"
+        prompt = "it's a \"cat\" for $5 & `more` \\ № 5!\nEOF"
         folder = Path(self.folder.name)
         (folder / "it's.png").write_bytes(png())
-        for pictures in ([], ["it's.png"]):
-            for name in pictures:
-                self.drop(page, name, (folder / name).read_bytes())
-                expect(page.get_by_role("button", name=f"Picture 1: {name}", exact=True)).to_be_visible()
-            piece = self.wait_until_drawn(self.draw(page, prompt))
-            piece.get_by_role("button", name="Copy as curl").click()
-            expect(page.locator("#passing")).to_contain_text("Copied")
-            command = page.evaluate("() => navigator.clipboard.readText()")
-            self.assertNotIn(self.key, command)
-            done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder,
-                                  env=dict(os.environ, EASEL_KEY=self.key))
-            task = self.server.wait_for_status(json.loads(done.stdout)["task_id"], "COMPLETED", key=self.key)
-            self.assertEqual(task["seed"], self.seed_of(piece))
-            url = piece.get_by_role("link", name="Download").get_attribute("href")
-            theirs = re.sub("^https?://[^/]+", "", task["generated"][0])
-            self.assertEqual(self.server.request("GET", theirs), self.server.request("GET", url))
+        self.check_curl(page, self.draw(page, prompt), folder, reads=[])
+        self.drop(page, "it's.png", (folder / "it's.png").read_bytes())
+        expect(page.get_by_role("button", name="Picture 1: it's.png", exact=True)).to_be_visible()
+        piece = self.draw(page, prompt)
+        self.check_curl(page, piece, folder, reads=["it's.png"])
+        # a picture from the wall is on the server, and need not be in a folder
+        page.get_by_role("button", name="Remove picture 1").click()
+        piece.get_by_role("button", name="Edit this").click()
+        expect(page.get_by_role("button", name="Picture 1:")).to_be_visible()
+        with tempfile.TemporaryDirectory() as nothing:
+            self.check_curl(page, self.draw(page, prompt), nothing, reads=[])
+
+    def check_curl(self, page, piece, folder, reads):
+        self.wait_until_drawn(piece)
+        piece.get_by_role("button", name="Copy as curl").click()
+        expect(page.locator("#passing")).to_contain_text("Copied")
+        for name in reads:
+            expect(page.locator("#passing")).to_contain_text(f"{name} from its folder")
+        command = page.evaluate("() => navigator.clipboard.readText()")
+        self.assertNotIn(self.key, command)
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=folder,
+                              env=dict(os.environ, EASEL_KEY=self.key))
+        self.assertEqual(done.stderr, "")
+        task = self.server.wait_for_status(json.loads(done.stdout)["task_id"], "COMPLETED", key=self.key)
+        self.assertEqual(task["seed"], self.seed_of(piece))
+        url = piece.get_by_role("link", name="Download").get_attribute("href")
+        theirs = re.sub("^https?://[^/]+", "", task["generated"][0])
+        self.assertEqual(self.server.request("GET", theirs), self.server.request("GET", url))
 
     def test_dark_and_light(self):
         def background(page):
