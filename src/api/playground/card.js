@@ -38,15 +38,17 @@ export function showCard(piece, card) {
   const fuller = piece.drawnPrompt && piece.drawnPrompt !== piece.prompt;
   card.fuller.hidden = !fuller;
   card.fuller.textContent = fuller ? `Drawn as: ${piece.drawnPrompt}` : "";
-  showDetails(piece, card);
+  showMoment(piece, card);
   showProgress(piece, card);
   showPreview(piece, card);
   showPicture(piece, card);
   showActions(piece, card);
 }
 
-export function showDetails(piece, card) {
+/** What changes while time goes by. */
+export function showMoment(piece, card) {
   card.details.textContent = detailsText(piece);
+  card.blank.textContent = blankText(piece);
 }
 
 function showProgress(piece, card) {
@@ -56,7 +58,6 @@ function showProgress(piece, card) {
   card.ledge.value = pending ? piece.progress ?? 0 : 0;
   card.ledge.setAttribute("aria-label", pending ? `Progress of ${shortTitleOf(piece)}` : "");
   card.ledge.setAttribute("aria-hidden", String(!pending));
-  card.blank.textContent = blankText(piece);
 }
 
 async function showPreview(piece, card) {

@@ -109,7 +109,17 @@ export function absorb(piece, facts) {
 function absorbProgress(piece, facts) {
   if (typeof facts.progress === "number") piece.progress = facts.progress;
   if (facts.stage) piece.stage = facts.stage;
+  guessEnd(piece);
   if (facts.n_steps) Object.assign(piece, { step: facts.step, nSteps: facts.n_steps });
+}
+
+/** From how fast it has gone since it was first seen running; progress counts the work, so it grows evenly. */
+function guessEnd(piece) {
+  if (piece.state !== "IN_PROGRESS" || piece.progress === undefined) return;
+  const now = performance.now();
+  if (!piece.pace || piece.progress < piece.pace.progress) piece.pace = { progress: piece.progress, at: now };
+  const done = piece.progress - piece.pace.progress;
+  piece.endsAt = done > 0 ? now + ((1 - piece.progress) * (now - piece.pace.at)) / done : undefined;
 }
 
 function absorbResult(piece, facts) {

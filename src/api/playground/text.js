@@ -13,6 +13,11 @@ export function duration(seconds) {
   return `${Math.floor(whole / 60)}\u00a0min ${whole % 60}\u00a0s`;
 }
 
+/** A duration that is a guess. */
+export function roughly(seconds) {
+  return seconds < 75 ? `${Math.max(5, Math.round(seconds / 5) * 5)}\u00a0s` : `${Math.round(seconds / 60)}\u00a0min`;
+}
+
 export function credits(cost) {
   return `${number(cost, 3)}\u00a0${cost === 1 ? "credit" : "credits"}`;
 }

@@ -4,7 +4,7 @@ import { $, say } from "./page.js";
 import { hasPicture, pieces } from "./pieces.js";
 import { savePicture } from "./saving.js";
 import { focusPiece } from "./wall.js";
-import { factsText, shortTitleOf, titleOf } from "./wording.js";
+import { factLines, shortTitleOf, titleOf } from "./wording.js";
 
 const SWIPE_PX = 60;
 
@@ -23,7 +23,7 @@ function show(piece) {
   const index = all.indexOf(piece);
   $("view-picture").src = piece.url;
   $("view-picture").alt = $("view-title").textContent = titleOf(piece);
-  $("view-details").textContent = factsText(piece);
+  $("view-details").textContent = factLines(piece).join(" · ");
   $("view-download").href = piece.url;
   // not disabled: that would take the focus away, and the arrow keys with it
   $("view-newer").setAttribute("aria-disabled", String(index <= 0));

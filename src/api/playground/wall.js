@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* The pieces on the page, in their order. */
-import { makeCard, showCard, showDetails } from "./card.js";
+import { makeCard, showCard, showMoment } from "./card.js";
 import { $, calm, narrow, scrollTo } from "./page.js";
 import { isPending, pieceChanged, pieceLeft, pieces } from "./pieces.js";
 
@@ -62,7 +62,7 @@ function takeDown(piece) {
 /** Times run on while nothing else changes. */
 function tick() {
   for (const [piece, card] of cards) {
-    if (isPending(piece)) showDetails(piece, card);
+    if (isPending(piece)) showMoment(piece, card);
   }
 }
 

@@ -123,7 +123,7 @@ class Browsing:
         return piece.locator(".details").inner_text().replace("\u00a0", " ")
 
     def seed_of(self, piece):
-        return int(re.search(r"seed (\d+)", self.details(piece)).group(1))
+        return int(re.search(r"Seed (\d+)", self.details(piece)).group(1))
 
     def file_name(self, piece):
         words = re.findall(r"\w+", piece.get_by_role("heading").inner_text().lower())
@@ -170,7 +170,7 @@ class Nano(Browsing, ClientTest):
         expect(picture).to_be_visible()
         self.assertEqual(picture.evaluate("(p) => p.decode().then(() => [p.naturalWidth, p.naturalHeight])"),
                          [1024, 768])
-        self.assertRegex(self.details(piece), r"^seed \d+ · 1024 × 768 · [\d.]+ (s|min .*) · 1 credit$")
+        self.assertRegex(self.details(piece), r"^Seed \d+\n1024 × 768 · [\d.]+ (s|min .*) · 1 credit$")
         expect(page.locator("#live")).to_have_text(re.compile("^Done in .*a red apple"))
         steps = [d for d in page.evaluate("() => witnessed.details") if d.startswith("Drawing, step")]
         self.assertTrue(steps)
@@ -407,6 +407,25 @@ class Stub(Browsing, ClientTest):
             self.assertEqual(source.evaluate("(p) => p.decode().then(() => p.naturalWidth)"), 72)
             page.reload()
 
+    def test_time_left_follows_the_pace(self):
+        page = self.open(self.server)
+        said = page.evaluate("""async () => {
+            const module = (name) => import(new URL(name, document.querySelector("script").src));
+            const { absorb, newPiece } = await module("pieces.js");
+            const { detailsText } = await module("wording.js");
+            const piece = newPiece({ prompt: "a cat", width: 256, height: 256 });
+            const start = performance.now();
+            return [[0, 0.1], [10, 0.2], [20, 0.5], [50, 0.98]].map(([seconds, progress]) => {
+                performance.now = () => start + seconds * 1000;
+                absorb(piece, { status: "IN_PROGRESS", stage: "denoise", progress, step: 100 * progress, n_steps: 100 });
+                return detailsText(piece).replaceAll("\u00a0", " ");
+            });
+        }""")
+        self.assertEqual(said, ["Drawing, step 10 of 100",
+                                "Drawing, step 20 of 100\n10 s, about 1 min left",
+                                "Drawing, step 50 of 100\n20 s, about 25 s left",
+                                "Drawing, step 98 of 100\n50 s"])
+
     def test_large_view_turns_with_the_arrows(self):
         page = self.open(self.server)
         for prompt in ("one", "two", "three"):
@@ -534,6 +553,7 @@ class Surroundings(Browsing, ServiceTest):
         expect(page.get_by_role("alert")).to_contain_text("The server is away")
         expect(page.locator("#server")).to_have_attribute("data-state", "away")
         expect(piece.locator(".details")).to_have_text("It is sent when the server is back")
+        expect(piece.locator(".blank")).to_have_text("Waiting for the server")
         self.serve("--stub", listen=server.url.removeprefix("http://"))
         page.get_by_role("button", name="Try now").click()
         self.wait_until_drawn(piece)
