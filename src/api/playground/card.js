@@ -33,11 +33,11 @@ function makeSource({ name, miniature }) {
 
 export function showCard(piece, card) {
   card.root.dataset.state = piece.state;
-  card.canvas.style.setProperty("--ratio", (piece.width || 4) / (piece.height || 3));
+  card.root.style.setProperty("--ratio", (piece.width || 4) / (piece.height || 3));
   card.title.textContent = card.title.title = titleOf(piece);
   const fuller = piece.drawnPrompt && piece.drawnPrompt !== piece.prompt;
   card.fuller.hidden = !fuller;
-  card.fuller.textContent = fuller ? `Drawn as: ${piece.drawnPrompt}` : "";
+  card.fuller.lastElementChild.textContent = fuller ? piece.drawnPrompt : "";
   showMoment(piece, card);
   showProgress(piece, card);
   showPreview(piece, card);
@@ -55,7 +55,7 @@ function showProgress(piece, card) {
   const pending = isPending(piece);
   const done = piece.state === "COMPLETED" ? 1 : piece.nSteps ? piece.step / piece.nSteps : 0;
   card.preview.style.setProperty("--done", done);
-  card.ledge.value = pending ? piece.progress ?? 0 : 0;
+  card.ledge.value = pending ? piece.progress ?? 0 : done; // done, it fades where it stands
   card.ledge.setAttribute("aria-label", pending ? `Progress of ${shortTitleOf(piece)}` : "");
   card.ledge.setAttribute("aria-hidden", String(!pending));
 }

@@ -2,7 +2,7 @@
 /* The page as a whole: its elements by id, what the person's device prefers, what is said to everyone. */
 
 export const $ = (id) => document.getElementById(id);
-export const narrow = matchMedia("(max-width: 52rem)");
+export const narrow = matchMedia("(max-width: 47rem)");
 export const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** For screen readers. */

@@ -34,7 +34,7 @@ function showSize() {
   }
   showCost();
   $("empty-size").textContent = `${$("width").value} × ${$("height").value}`;
-  if (!wrongSides().length) $("empty-canvas").style.setProperty("--ratio", side("width") / side("height"));
+  if (!wrongSides().length) $("empty").style.setProperty("--ratio", side("width") / side("height"));
 }
 
 function showSlider(name) {

@@ -13,8 +13,8 @@ let openedFrom = null;
 
 export function openViewer(piece) {
   openedFrom = piece;
-  show(piece);
   $("viewer").showModal();
+  show(piece);
 }
 
 function show(piece) {
@@ -23,11 +23,19 @@ function show(piece) {
   const index = all.indexOf(piece);
   $("view-picture").src = piece.url;
   $("view-picture").alt = $("view-title").textContent = titleOf(piece);
+  letKeysScroll($("view-title"));
   $("view-details").textContent = factLines(piece).join(" · ");
   $("view-download").href = piece.url;
   // not disabled: that would take the focus away, and the arrow keys with it
   $("view-newer").setAttribute("aria-disabled", String(index <= 0));
   $("view-older").setAttribute("aria-disabled", String(index >= all.length - 1));
+}
+
+/** What is longer than its place is scrolled by whoever tabs there. */
+function letKeysScroll(element) {
+  if (element.scrollHeight > element.clientHeight) element.tabIndex = 0;
+  else element.removeAttribute("tabindex");
+  element.scrollTop = 0;
 }
 
 function turn(by) {

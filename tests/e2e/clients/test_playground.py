@@ -22,6 +22,10 @@ from running import EASEL, Server, ServiceTest, environment  # noqa: E402
 import tap  # noqa: E402
 
 try:
+    from axe_playwright_python.sync_playwright import Axe
+except ImportError:
+    Axe = None
+try:
     from playwright.sync_api import expect, sync_playwright
 except ImportError:
     sync_playwright = None
@@ -270,6 +274,31 @@ class Nano(Browsing, ClientTest):
         page.get_by_role("button", name="Close", exact=True).tap()
         expect(page.get_by_role("dialog")).to_be_hidden()
 
+    def test_axe_finds_nothing(self):
+        if not Axe:
+            self.skipTest("the package axe-playwright-python is not installed")
+        key = self.new_key(self.server)
+        for scheme in ("light", "dark"):
+            page = self.open(self.server, key=False, color_scheme=scheme)
+            self.check_with_axe(page, "the key panel")
+            page.keyboard.type(key)
+            page.keyboard.press("Enter")
+            expect(page.get_by_label("Prompt", exact=True)).to_be_focused()
+            self.check_with_axe(page, "nothing drawn yet")
+            self.drop(page, "blue.png", png())
+            expect(page.get_by_role("button", name="Picture 1: blue.png", exact=True)).to_be_visible()
+            self.wait_until_drawn(self.draw(page, "put it on a very, very green background, please. " * 40))
+            page.get_by_role("button", name="Remove picture 1, blue.png").click()
+            self.wait_until_drawn(self.draw(page, "a bee on grey"))
+            self.check_with_axe(page, "two pictures")
+            page.locator(".piece .canvas").nth(1).click()
+            self.check_with_axe(page, "the large view")
+
+    def check_with_axe(self, page, where):
+        wrong = [(broken["id"], [node["target"] for node in broken["nodes"]])
+                 for broken in Axe().run(page).response["violations"]]
+        self.assertEqual(wrong, [], where)
+
     def test_wall_comes_back_and_knows_what_others_asked_for(self):
         page = self.open(self.server)
         self.wait_until_drawn(self.draw(page, "a star on black"))
@@ -425,6 +454,39 @@ class Stub(Browsing, ClientTest):
                                 "Drawing, step 20 of 100\n10 s, about 1 min left",
                                 "Drawing, step 50 of 100\n20 s, about 25 s left",
                                 "Drawing, step 98 of 100\n50 s"])
+
+    def test_right_to_left(self):
+        page = self.open(self.server)
+        piece = self.wait_until_drawn(self.draw(page, "قطة على خلفية زرقاء"))
+        direction = "(e) => getComputedStyle(e).direction"
+        self.assertEqual(page.get_by_label("Prompt", exact=True).evaluate(direction), "rtl")
+        self.assertEqual(piece.get_by_role("heading").evaluate(direction), "rtl")
+        self.assertEqual(piece.locator(".details").evaluate(direction), "ltr")
+        self.download(page, piece)
+
+    def test_any_width(self):
+        page = self.open(self.server)
+        page.get_by_label("Seed", exact=True).fill("4294967295")
+        for prompt in ("a cat", "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 3):
+            self.wait_until_drawn(self.draw(page, prompt))
+        for width in (320, 390, 640, 752, 820, 1024, 1280, 1440, 2560):
+            page.set_viewport_size({"width": width, "height": 860})
+            self.assertLessEqual(page.evaluate("() => document.documentElement.scrollWidth"), width)
+            self.assertEqual(page.locator("#seed").evaluate("(e) => e.scrollWidth - e.clientWidth"), 0, width)
+            ledge, canvas = (page.locator(f".piece {part}").first.bounding_box() for part in (".ledge", ".canvas"))
+            self.assertLess(ledge["x"], canvas["x"], width)
+            if width > 752:  # beside the form
+                expect(page.locator(".piece .canvas").first).to_be_in_viewport(ratio=0.9)
+                expect(page.get_by_role("button", name="Draw")).to_be_in_viewport(ratio=1)
+
+    def test_forced_colours(self):
+        """Where the page's own colours are taken away, what can be used still has an outline."""
+        page = self.open(self.server, forced_colors="active")
+        for name in ("Draw", "Keep this seed"):
+            self.assertEqual(page.get_by_role("button", name=name).evaluate("(e) => getComputedStyle(e).borderTopStyle"),
+                             "solid", name)
+        for control in (page.get_by_role("slider", name="Width"), page.get_by_role("switch", name="Enhance")):
+            self.assertEqual(control.evaluate("(e) => getComputedStyle(e).appearance"), "auto")
 
     def test_large_view_turns_with_the_arrows(self):
         page = self.open(self.server)
