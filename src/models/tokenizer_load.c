@@ -145,18 +145,23 @@ static enum err check_version(const struct loader *l, const json_t *value)
                    l->name);
 }
 
-/* One that only moves offsets, which nobody asks for here. */
+/* ByteLevel only moves offsets, which nobody asks for here; TemplateProcessing only puts special
+ * tokens around a text that is encoded with them, and here they are part of the text. */
 static enum err check_post_processor(struct loader *l, const json_t *value)
 {
-    if (!value || json_is_null(value) || tok_has_type(value, "ByteLevel"))
+    static const char *const idle[] = {"ByteLevel", "TemplateProcessing"};
+    if (!value || json_is_null(value))
         return ERR_OK;
+    for (size_t i = 0; i < sizeof idle / sizeof idle[0]; i++)
+        if (tok_has_type(value, idle[i]))
+            return ERR_OK;
     const json_t *list = json_object_get(value, "processors");
     if (!tok_has_type(value, "Sequence") || !json_is_array(list))
         return tok_unsupported(l, "post_processor", value);
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (!tok_has_type(json_array_get(list, i), "ByteLevel"))
-            return tok_unsupported(l, "post_processor", json_array_get(list, i));
-    return ERR_OK;
+    enum err rc = ERR_OK;
+    for (size_t i = 0; !rc && i < json_array_size(list); i++)
+        rc = check_post_processor(l, json_array_get(list, i));
+    return rc;
 }
 
 enum err tokenizer_load(struct tokenizer *t, const char *json, size_t len, const char *name,

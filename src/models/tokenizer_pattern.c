@@ -3,11 +3,12 @@
  * Unicode 16); it runs in PCRE2, whose tables and dialect differ a little. So it is
  * translated, and only what means the same in both is let through:
  * - \s and \S become the explicit list of White_Space (PCRE2's \s has U+180E too);
- * - \p{L} and \p{N} get what Unicode 15 and 16 added (PCRE2 10.42 knows 14);
+ * - letters, marks and numbers get what Unicode 15 and 16 added (PCRE2 10.42 knows 14);
  * - groups, escapes and classes are checked against what is known to agree. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,15 +24,28 @@
     "\\x{0}-\\x{8}\\x{e}-\\x{1f}\\x{21}-\\x{84}\\x{86}-\\x{9f}\\x{a1}-\\x{167f}"                   \
     "\\x{1681}-\\x{1fff}\\x{200b}-\\x{2027}\\x{202a}-\\x{202e}\\x{2030}-\\x{205e}"                 \
     "\\x{2060}-\\x{2fff}\\x{3001}-\\x{10ffff}"
-#define NEWER_LETTERS                                                                              \
-    "\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}"               \
-    "\\x{10d4a}-\\x{10d65}\\x{10d6f}-\\x{10d85}\\x{10ec2}-\\x{10ec4}\\x{1123f}-\\x{11240}"         \
-    "\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}"           \
-    "\\x{113d3}\\x{11bc0}-\\x{11be0}\\x{11f02}\\x{11f04}-\\x{11f10}\\x{11f12}-\\x{11f33}"          \
-    "\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}"                    \
-    "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}"                     \
-    "\\x{1e030}-\\x{1e06d}\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}"          \
-    "\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"
+#define NEWER_UPPER "\\x{1c89}\\x{a7cb}-\\x{a7cc}\\x{a7da}\\x{a7dc}\\x{10d50}-\\x{10d65}"
+#define NEWER_LOWER "\\x{1c8a}\\x{a7cd}\\x{a7db}\\x{10d70}-\\x{10d85}\\x{1df25}-\\x{1df2a}"
+#define NEWER_MODIFIERS                                                                            \
+    "\\x{10d4e}\\x{10d6f}\\x{16d40}-\\x{16d42}\\x{16d6b}-\\x{16d6c}"                               \
+    "\\x{1e030}-\\x{1e06d}\\x{1e4eb}"
+#define NEWER_OTHER_LETTERS                                                                        \
+    "\\x{105c0}-\\x{105f3}\\x{10d4a}-\\x{10d4d}\\x{10d4f}\\x{10ec2}-\\x{10ec4}"                    \
+    "\\x{1123f}-\\x{11240}\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}"                               \
+    "\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}\\x{113d3}\\x{11bc0}-\\x{11be0}"                     \
+    "\\x{11f02}\\x{11f04}-\\x{11f10}\\x{11f12}-\\x{11f33}\\x{1342f}"                               \
+    "\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}"                              \
+    "\\x{16d43}-\\x{16d6a}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1e4d0}-\\x{1e4ea}"                     \
+    "\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}"                               \
+    "\\x{31350}-\\x{323af}"
+#define NEWER_LETTERS NEWER_UPPER NEWER_LOWER NEWER_MODIFIERS NEWER_OTHER_LETTERS
+#define NEWER_MARKS                                                                                \
+    "\\x{897}\\x{cf3}\\x{ece}\\x{10d69}-\\x{10d6d}\\x{10efc}-\\x{10eff}"                           \
+    "\\x{11241}\\x{113b8}-\\x{113c0}\\x{113c2}\\x{113c5}\\x{113c7}-\\x{113ca}"                     \
+    "\\x{113cc}-\\x{113d0}\\x{113d2}\\x{113e1}-\\x{113e2}\\x{11f00}-\\x{11f01}"                    \
+    "\\x{11f03}\\x{11f34}-\\x{11f3a}\\x{11f3e}-\\x{11f42}\\x{11f5a}\\x{13440}"                     \
+    "\\x{13447}-\\x{13455}\\x{1611e}-\\x{1612f}\\x{1e08f}\\x{1e4ec}-\\x{1e4ef}"                    \
+    "\\x{1e5ee}-\\x{1e5ef}"
 #define NEWER_NUMBERS                                                                              \
     "\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}"         \
     "\\x{16130}-\\x{16139}\\x{16d70}-\\x{16d79}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}"         \
@@ -79,8 +93,15 @@ static enum err put_set(struct translation *t, const char *ranges, bool negated)
 /* \p{…} or \P{…}: at is behind the p. */
 static enum err translate_property(struct translation *t, bool negated)
 {
-    static const char *const known[] = {"Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Nd", "Nl",
-                                        "No", "P",  "S",  "Sc", "Sm", "So", "Z",  "Zs", "Han"};
+    static const struct {
+        const char *name, *newer;
+    } amended[] = {
+        {"L", NEWER_LETTERS},    {"Lu", NEWER_UPPER},         {"Ll", NEWER_LOWER},
+        {"Lm", NEWER_MODIFIERS}, {"Lo", NEWER_OTHER_LETTERS}, {"M", NEWER_MARKS},
+        {"N", NEWER_NUMBERS},
+    };
+    static const char *const known[] = {"Lt", "Mn", "Mc", "Nd", "Nl", "No", "P",
+                                        "S",  "Sc", "Sm", "So", "Z",  "Zs", "Han"};
     const char *p = t->source + t->at;
     const char *end = *p == '{' ? strchr(p, '}') : NULL;
     if (!end || end - p > 8)
@@ -88,12 +109,14 @@ static enum err translate_property(struct translation *t, bool negated)
     char property[8] = {0};
     memcpy(property, p + 1, (size_t)(end - p - 1));
     t->at += (size_t)(end - p) + 1;
-    if (!strcmp(property, "L") || !strcmp(property, "N")) {
-        if (t->in_class && negated)
-            return refuse(t, "a negated property in a class");
-        return put_set(t, property[0] == 'L' ? "\\p{L}" NEWER_LETTERS : "\\p{N}" NEWER_NUMBERS,
-                       negated);
-    }
+    for (size_t i = 0; i < sizeof amended / sizeof amended[0]; i++)
+        if (!strcmp(property, amended[i].name)) {
+            char set[sizeof "\\p{L}" NEWER_LETTERS]; /* the longest */
+            if (t->in_class && negated)
+                return refuse(t, "a negated property in a class");
+            snprintf(set, sizeof set, "\\p{%s}%s", property, amended[i].newer);
+            return put_set(t, set, negated);
+        }
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (!strcmp(property, known[i])) {
             enum err rc = put(t, negated ? "\\P{" : "\\p{");
