@@ -40,28 +40,29 @@ static enum err arena_new(struct backend *be, const struct slice *slices, size_t
 
 /* As transformers: inverse frequencies and angles are rounded to float32, which
  * moves the angles of far positions; only the cosine of such an angle is exact. */
-static void rope_tables(const struct te_config *c, size_t n, float *cos_out, float *sin_out)
+static void rope_tables(const struct te_config *c, size_t position, size_t n, float *cos_out,
+                        float *sin_out)
 {
     size_t half = c->head_dim / 2;
     for (size_t k = 0; k < half; k++) {
         float exponent = (float)(2 * k) / (float)c->head_dim;
         float inv_freq = 1.0f / (float)pow(c->rope_theta, (double)exponent);
-        for (size_t pos = 0; pos < n; pos++) {
-            float angle = (float)pos * inv_freq;
-            cos_out[pos * half + k] = (float)cos((double)angle);
-            sin_out[pos * half + k] = (float)sin((double)angle);
+        for (size_t row = 0; row < n; row++) {
+            float angle = (float)(position + row) * inv_freq;
+            cos_out[row * half + k] = (float)cos((double)angle);
+            sin_out[row * half + k] = (float)sin((double)angle);
         }
     }
 }
 
 static enum err upload_rope(const struct text_encoder *te, const struct te_run *run,
-                            size_t n_positions, struct errmsg *em)
+                            size_t position, size_t n_positions, struct errmsg *em)
 {
     size_t n = n_positions * (te->cfg.head_dim / 2); /* fits: the arena holds it twice */
     float *tables = mem_alloc(2 * n * sizeof *tables);
     if (!tables)
         return err_nomem(em, 2 * n * sizeof *tables);
-    rope_tables(&te->cfg, n_positions, tables, tables + n);
+    rope_tables(&te->cfg, position, n_positions, tables, tables + n);
     enum err rc = backend_upload(te->be, run->cos, tables, n, em);
     if (!rc)
         rc = backend_upload(te->be, run->sin, tables + n, n, em);
@@ -70,7 +71,7 @@ static enum err upload_rope(const struct text_encoder *te, const struct te_run *
 }
 
 enum err te_run_init(struct te_run *run, const struct text_encoder *te, size_t max_rows,
-                     size_t max_keys, bool cache, struct errmsg *em)
+                     size_t max_keys, size_t position, bool cache, struct errmsg *em)
 {
     const struct te_config *c = &te->cfg;
     size_t n_positions = max_size(max_rows, max_keys);
@@ -92,7 +93,7 @@ enum err te_run_init(struct te_run *run, const struct text_encoder *te, size_t m
     if (rc)
         return rc;
     run->cache_stride = cache ? max_keys * c->kv_dim : 0;
-    rc = upload_rope(te, run, n_positions, em);
+    rc = upload_rope(te, run, position, n_positions, em);
     if (rc)
         te_run_deinit(run, te);
     return rc;
@@ -117,9 +118,9 @@ enum err te_check_ids(const struct text_encoder *te, const int32_t *ids, size_t 
     return ERR_OK;
 }
 
-void te_embed(const struct text_encoder *te, const struct te_run *run, const int32_t *ids, size_t n)
+void te_embed(const struct text_encoder *te, float *x, const int32_t *ids, size_t n)
 {
-    backend_embed(te->be, run->x, te->cfg.hidden, te->embed, ids, n);
+    backend_embed(te->be, x, te->cfg.hidden, te->embed, ids, n);
 }
 
 /* y [m, n] = or += x [m, k] · wᵀ, all rows dense. */
@@ -181,8 +182,8 @@ static void attend(const struct text_encoder *te, const struct te_run *run, cons
                               });
 }
 
-void te_block(const struct text_encoder *te, const struct te_run *run, size_t i, size_t first,
-              size_t n, size_t n_keys)
+void te_block_attention(const struct text_encoder *te, const struct te_run *run, size_t i,
+                        size_t first, size_t n, size_t n_keys)
 {
     const struct te_config *c = &te->cfg;
     const struct te_block *b = &te->blocks[i];
@@ -200,7 +201,12 @@ void te_block(const struct text_encoder *te, const struct te_run *run, size_t i,
     norm_and_rotate(te, run, new_keys, c->n_kv_heads, first, n_keys, b->k_norm);
     attend(te, run, keys, values, first, n, n_keys);
     linear(te, run->x, c->hidden, run->attn, c->q_dim, n, b->o, NULL, true);
+}
 
+void te_block_mlp(const struct text_encoder *te, const struct te_run *run, size_t i, size_t n)
+{
+    const struct te_config *c = &te->cfg;
+    const struct te_block *b = &te->blocks[i];
     backend_rms_norm(te->be, run->h, c->hidden, run->x, c->hidden, n, c->hidden, b->mlp_norm,
                      c->rms_eps);
     linear(te, run->mlp, c->mlp, run->h, c->hidden, n, b->gate, b->up, false);
@@ -226,12 +232,37 @@ enum err te_not_finite(const struct text_encoder *te, const char *what, struct e
                    weights_path(te->weights), what);
 }
 
+/* The rows that one prompt takes. Padding on the right sees the prompt and has a row for
+ * each position; on the left it sees nothing, is the same everywhere, and is computed once,
+ * in a row behind the prompt's that attention leaves out. */
+struct rows {
+    size_t n;         /* all of them */
+    size_t n_queries; /* of these, from the first on, the attention's */
+    size_t n_keys;
+};
+
+static struct rows rows_of(const struct padded_ids *p)
+{
+    if (p->side == PAD_RIGHT)
+        return (struct rows){.n = p->n, .n_queries = p->n, .n_keys = p->n_valid};
+    size_t n = p->n_valid + (p->n > p->n_valid);
+    return (struct rows){.n = n, .n_queries = p->n_valid, .n_keys = p->n_valid};
+}
+
+/* The row that holds position i. */
+static size_t row_at(const struct padded_ids *p, size_t i)
+{
+    size_t n_before = p->side == PAD_LEFT ? p->n - p->n_valid : 0;
+    return i < n_before ? p->n_valid : i - n_before;
+}
+
 /* What one call to text_encoder_hidden_states works on. */
 struct encoding {
     const struct text_encoder *te;
+    const struct padded_ids *prompt;
+    struct rows rows;
     struct te_run run;
-    float *state; /* [n, hidden], host: one layer's, before it is spread over out */
-    size_t n;
+    float *state; /* [rows.n, hidden], host: one layer's, before it is spread over out */
     const size_t *layers;
     size_t n_layers;
     float *out;
@@ -246,29 +277,42 @@ static enum err keep_layer(const struct encoding *e, size_t layer, struct errmsg
         if (e->layers[slot] != layer)
             continue;
         if (!fetched) {
-            enum err rc = backend_download(e->te->be, e->state, e->run.x, e->n * hidden, em);
+            size_t n_floats = e->rows.n * hidden;
+            enum err rc = backend_download(e->te->be, e->state, e->run.x, n_floats, em);
             if (rc)
                 return rc;
-            if (!te_all_finite(e->state, e->n * hidden))
+            if (!te_all_finite(e->state, n_floats))
                 return te_not_finite(e->te, "the hidden states", em);
             fetched = true;
         }
-        for (size_t i = 0; i < e->n; i++)
-            memcpy(e->out + (i * e->n_layers + slot) * hidden, e->state + i * hidden,
-                   hidden * sizeof(float));
+        for (size_t i = 0; i < e->prompt->n; i++)
+            memcpy(e->out + (i * e->n_layers + slot) * hidden,
+                   e->state + row_at(e->prompt, i) * hidden, hidden * sizeof(float));
     }
     return ERR_OK;
 }
 
-static enum err encode(const struct encoding *e, const int32_t *ids, size_t n_valid, size_t last,
-                       const struct progress *progress, struct errmsg *em)
+static void embed(const struct encoding *e)
 {
-    te_embed(e->te, &e->run, ids, e->n);
+    const struct padded_ids *p = e->prompt;
+    size_t hidden = e->te->cfg.hidden;
+    const int32_t *first = p->side == PAD_LEFT ? p->ids + (p->n - p->n_valid) : p->ids;
+    te_embed(e->te, e->run.x, first, e->rows.n_queries);
+    if (e->rows.n > e->rows.n_queries)
+        te_embed(e->te, e->run.x + e->rows.n_queries * hidden, p->ids, 1);
+}
+
+static enum err encode(const struct encoding *e, size_t last, const struct progress *progress,
+                       struct errmsg *em)
+{
+    const struct rows *rows = &e->rows;
+    embed(e);
     enum err rc = keep_layer(e, 0, em);
     for (size_t i = 0; !rc && i < last; i++) {
         if (!progress_tick(progress, i, last))
             return err_set(em, ERR_CANCELLED, "cancelled");
-        te_block(e->te, &e->run, i, 0, e->n, n_valid);
+        te_block_attention(e->te, &e->run, i, 0, rows->n_queries, rows->n_keys);
+        te_block_mlp(e->te, &e->run, i, rows->n);
         rc = backend_sync(e->te->be, em); /* so that the ticks tell of work done */
         if (!rc)
             rc = keep_layer(e, i + 1, em);
@@ -296,43 +340,62 @@ static enum err check_layers(const struct text_encoder *te, const size_t *layers
     return ERR_OK;
 }
 
-enum err text_encoder_hidden_states(struct text_encoder *te, const int32_t *ids, size_t n,
-                                    size_t n_valid, const size_t *layers, size_t n_layers,
-                                    float *out, const struct progress *progress, struct errmsg *em)
+static enum err check_prompt(const struct text_encoder *te, const struct padded_ids *p,
+                             struct errmsg *em)
 {
-    if (n_valid == 0 || n_valid > n || n_layers == 0)
-        return err_set(em, ERR_USAGE, "%zu of %zu tokens and %zu layers cannot be encoded", n_valid,
-                       n, n_layers);
+    if (p->n_valid == 0 || p->n_valid > p->n)
+        return err_set(em, ERR_USAGE, "%zu of %zu tokens cannot be encoded", p->n_valid, p->n);
+    if (p->side == PAD_LEFT)
+        for (size_t i = 1; i < p->n - p->n_valid; i++)
+            if (p->ids[i] != p->ids[0])
+                return err_set(em, ERR_USAGE, "the padding on the left is of several kinds");
+    return te_check_ids(te, p->ids, p->n, em);
+}
+
+enum err text_encoder_hidden_states(struct text_encoder *te, const struct padded_ids *prompt,
+                                    const size_t *layers, size_t n_layers, float *out,
+                                    const struct progress *progress, struct errmsg *em)
+{
+    if (n_layers == 0)
+        return err_set(em, ERR_USAGE, "no hidden state was asked for");
     size_t last;
     enum err rc = check_layers(te, layers, n_layers, &last, em);
     if (!rc)
-        rc = te_check_ids(te, ids, n, em);
+        rc = check_prompt(te, prompt, em);
     if (rc)
         return rc;
 
-    struct encoding e = {.te = te, .n = n, .layers = layers, .n_layers = n_layers, .out = out};
-    rc = te_run_init(&e.run, te, n, n_valid, false, em);
+    struct encoding e = {
+        .te = te,
+        .prompt = prompt,
+        .rows = rows_of(prompt),
+        .layers = layers,
+        .n_layers = n_layers,
+        .out = out,
+    };
+    size_t position = prompt->side == PAD_LEFT ? prompt->n - prompt->n_valid : 0;
+    rc = te_run_init(&e.run, te, e.rows.n, e.rows.n_keys, position, false, em);
     if (rc)
         return rc;
-    e.state = mem_alloc(n * te->cfg.hidden * sizeof(float));
-    if (e.state)
-        rc = encode(&e, ids, n_valid, last, progress, em);
-    else
-        rc = err_nomem(em, n * te->cfg.hidden * sizeof(float));
+    size_t state_bytes = e.rows.n * te->cfg.hidden * sizeof(float);
+    e.state = mem_alloc(state_bytes);
+    rc = e.state ? encode(&e, last, progress, em) : err_nomem(em, state_bytes);
     mem_free(e.state);
     te_run_deinit(&e.run, te);
     return rc;
 }
 
-double text_encoder_flops(const struct text_encoder_info *info, size_t n, size_t n_valid,
+double text_encoder_flops(const struct text_encoder_info *info, const struct padded_ids *prompt,
                           size_t last_layer)
 {
-    double rows = (double)n, keys = (double)n_valid, hidden = (double)info->hidden;
+    struct rows rows = rows_of(prompt);
+    double queries = (double)rows.n_queries, keys = (double)rows.n_keys;
+    double hidden = (double)info->hidden;
     double q_dim = (double)(info->n_heads * info->head_dim);
     double kv_dim = (double)(info->n_kv_heads * info->head_dim);
     /* query i sees keys up to its own, and none of the padding */
-    double pairs = keys * (keys + 1) / 2 + (rows - keys) * keys;
-    double block = 4 * rows * hidden * q_dim + 4 * keys * hidden * kv_dim +
-                   6 * rows * hidden * (double)info->mlp + 4 * pairs * q_dim;
+    double pairs = keys * (keys + 1) / 2 + (queries - keys) * keys;
+    double block = 4 * queries * hidden * q_dim + 4 * keys * hidden * kv_dim +
+                   6 * (double)rows.n * hidden * (double)info->mlp + 4 * pairs * q_dim;
     return (double)last_layer * block;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Qwen3 (and any decoder-only transformer of its shape: RMSNorm, GQA, per-head
- * norms of q and k, half-split RoPE, SwiGLU, no bias), used twice: as the text
- * encoder, whose hidden states condition the picture, and as the language model
- * that it is, to enhance prompts.
- * Source: transformers, models/qwen3/modeling_qwen3.py. */
+/* Qwen3 and Mistral (decoder-only transformers with RMSNorm, GQA, half-split RoPE,
+ * SwiGLU, no bias; Qwen3 norms q and k per head), used twice: as the text encoder,
+ * whose hidden states condition the picture, and as the language model that it is,
+ * to enhance prompts.
+ * Source: transformers, models/qwen3/modeling_qwen3.py, models/mistral/modeling_mistral.py. */
 #ifndef EASEL_MODELS_TEXT_ENCODER_H
 #define EASEL_MODELS_TEXT_ENCODER_H
 
@@ -37,25 +37,38 @@ struct text_encoder_info text_encoder_info(const struct text_encoder *te);
 /* Give the mapped weights' resident pages back to the system; still usable. */
 void text_encoder_release_pages(const struct text_encoder *te);
 
+enum padding_side { PAD_RIGHT, PAD_LEFT };
+
+/* A prompt of n_valid tokens (0 < n_valid <= n), padded to n on one side. */
+struct padded_ids {
+    const int32_t *ids; /* [n] */
+    size_t n, n_valid;
+    enum padding_side side;
+};
+
 /* Hidden states of the given layers (transformers' numbering: 0 is the token
  * embedding, i the output of block i; before any final norm), concatenated along
  * the channel: out [n, n_layers * hidden], host memory, float32.
- * ids: n tokens, of which the first n_valid are no padding (0 < n_valid <= n).
- * A padded position is a query but never a key, not even its own.
+ * Positions count from 0, padding included. A padded position is a query but never a
+ * key, not even its own: on the right it sees the whole prompt, on the left nothing,
+ * and its attention is zero (torch's fused kernels; its plain ones give the mean of
+ * all values, which no published picture was drawn with).
  * Trap: the last entry of transformers' own list, number n_layers, is after the
  * final norm; here it is before it, like the others.
- * ERR_USAGE: an id or layer out of range. ERR_NOTFOUND: the files hold too few
- * blocks. ERR_FORMAT: the weights hold NaN. ERR_CANCELLED. */
-NODISCARD enum err text_encoder_hidden_states(struct text_encoder *te, const int32_t *ids,
-                                              size_t n, size_t n_valid, const size_t *layers,
-                                              size_t n_layers, float *out,
+ * ERR_USAGE: an id or layer out of range, or padding on the left of several kinds.
+ * ERR_NOTFOUND: the files hold too few blocks. ERR_FORMAT: the weights hold NaN.
+ * ERR_CANCELLED. */
+NODISCARD enum err text_encoder_hidden_states(struct text_encoder *te,
+                                              const struct padded_ids *prompt,
+                                              const size_t *layers, size_t n_layers, float *out,
                                               const struct progress *progress,
                                               struct errmsg *em);
 
 /* Multiplications and additions of text_encoder_hidden_states up to the given layer, all of
- * its matrix products: for each block 2·rows·n·k of each linear layer (n rows, n_valid for
- * keys and values), and 4·q_dim for each pair of a query and a key that it may see. */
-double text_encoder_flops(const struct text_encoder_info *info, size_t n, size_t n_valid,
+ * its matrix products: for each block 2·rows·n·k of each linear layer (rows: those that are
+ * computed) and 4·q_dim for each pair of a query and a key that it may see. Of the prompt,
+ * the ids are not read. */
+double text_encoder_flops(const struct text_encoder_info *info, const struct padded_ids *prompt,
                           size_t last_layer);
 
 struct generate_options {

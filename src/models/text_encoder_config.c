@@ -156,7 +156,10 @@ static enum err get_details(struct fields *f, struct te_config *c, struct errmsg
     if (rc)
         return rc;
     c->rms_eps = (float)eps;
-    return config_bool(f->json, at(f, "tie_word_embeddings"), 0, &c->tied, em);
+    /* the head of a model that also sees lies beside its text part, and so does this */
+    const char *tied = config_has(f->json, "tie_word_embeddings") ? "tie_word_embeddings"
+                                                                  : at(f, "tie_word_embeddings");
+    return config_bool(f->json, tied, 0, &c->tied, em);
 }
 
 enum err te_config_open(const char *path, struct te_config *out, struct errmsg *em)

@@ -34,7 +34,7 @@ enum err te_decoder_init(struct te_decoder *d, const struct text_encoder *te, si
     *d = (struct te_decoder){.te = te};
     enum err rc = check_head(te, em);
     if (!rc)
-        rc = te_run_init(&d->run, te, max_prompt, max_tokens, true, em);
+        rc = te_run_init(&d->run, te, max_prompt, max_tokens, 0, true, em);
     if (rc)
         return rc;
     d->logits = mem_alloc(te->cfg.vocab * sizeof *d->logits);
@@ -76,11 +76,12 @@ static enum err read_logits(struct te_decoder *d, size_t i, struct errmsg *em)
 enum err te_decoder_feed(struct te_decoder *d, const int32_t *ids, size_t n,
                          struct te_ticker *ticker, size_t step, struct errmsg *em)
 {
-    te_embed(d->te, &d->run, ids, n);
+    te_embed(d->te, d->run.x, ids, n);
     for (size_t i = 0; i < d->te->n_blocks; i++) {
         if (!progress_tick(ticker->progress, ticker->done, ticker->total))
             return err_set(em, ERR_CANCELLED, "cancelled");
-        te_block(d->te, &d->run, i, d->n_done, n, n);
+        te_block_attention(d->te, &d->run, i, d->n_done, n, n);
+        te_block_mlp(d->te, &d->run, i, n);
         ticker->done += step;
     }
     d->n_done += n;

@@ -15,7 +15,7 @@ struct te_config {
     double rope_theta;
     float rms_eps;
     bool qk_norm; /* per-head norms of q and k: Qwen3 has them, Mistral not */
-    bool tied;    /* the output head is the embedding */
+    bool tied;    /* the output head is the embedding, unless the files hold one */
 };
 
 /* path: config.json of a qwen3, mistral or mistral3 (its text part) model.
@@ -40,7 +40,7 @@ struct text_encoder {
     struct te_config cfg;
     struct weight *embed;      /* [vocab, hidden] */
     struct weight *final_norm; /* [hidden], or NULL */
-    struct weight *head;       /* [vocab, hidden], or NULL; the embedding when tied */
+    struct weight *head;       /* [vocab, hidden], or NULL; may be the embedding */
     struct te_block *blocks;
     size_t n_blocks; /* in the files: the first so many of cfg.n_layers */
 };
@@ -60,23 +60,23 @@ struct te_run {
     size_t cache_stride;  /* from one block's keys to the next's; 0: all use the same */
 };
 
-/* max_rows: tokens of the longest pass. max_keys: keys ever attended to. cache:
- * keep each block's keys and values, and have room for logits. */
+/* max_rows: tokens of the longest pass. max_keys: keys ever attended to. position: of the
+ * first row. cache: keep each block's keys and values, and have room for logits. */
 NODISCARD enum err te_run_init(struct te_run *run, const struct text_encoder *te, size_t max_rows,
-                               size_t max_keys, bool cache, struct errmsg *em);
+                               size_t max_keys, size_t position, bool cache, struct errmsg *em);
 void te_run_deinit(struct te_run *run, const struct text_encoder *te);
 
 /* ERR_USAGE when an id is not in the vocabulary. */
 NODISCARD enum err te_check_ids(const struct text_encoder *te, const int32_t *ids, size_t n,
                                 struct errmsg *em);
-/* run->x = the embedding of ids. */
-void te_embed(const struct text_encoder *te, const struct te_run *run, const int32_t *ids,
-              size_t n);
-/* run->x [n] through block i. The rows stand at positions first … first + n - 1;
- * keys and values are made for the first n_keys of them (the rest is padding) and
- * those before are in the cache. */
-void te_block(const struct text_encoder *te, const struct te_run *run, size_t i, size_t first,
-              size_t n, size_t n_keys);
+/* x [n, hidden] = the embedding of ids. */
+void te_embed(const struct text_encoder *te, float *x, const int32_t *ids, size_t n);
+/* Block i is two halves, over run->x. The n rows of the first follow on `first` others,
+ * whose keys and values are in the cache; they are made for the first n_keys of them (the
+ * rest is padding). */
+void te_block_attention(const struct text_encoder *te, const struct te_run *run, size_t i,
+                        size_t first, size_t n, size_t n_keys);
+void te_block_mlp(const struct text_encoder *te, const struct te_run *run, size_t i, size_t n);
 
 /* A language model in the middle of a text. */
 struct te_decoder {

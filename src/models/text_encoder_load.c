@@ -126,7 +126,8 @@ static enum err load_blocks(struct text_encoder *te, const char *prefix, struct 
     return ERR_OK;
 }
 
-/* Both may be absent: then the model cannot write, but still encodes. */
+/* Both may be absent: then the model cannot write, but still encodes. A head in the files
+ * counts for more than a config that says it is tied. */
 static enum err load_head(struct text_encoder *te, const char *prefix, struct errmsg *em)
 {
     char name[NAME_MAX_BYTES];
@@ -136,14 +137,12 @@ static enum err load_head(struct text_encoder *te, const char *prefix, struct er
         if (rc)
             return rc;
     }
-    if (te->cfg.tied) {
-        te->head = te->embed;
-        return ERR_OK;
-    }
     for (size_t i = 0; i < sizeof head_names / sizeof head_names[0]; i++) {
         if (weights_has(te->weights, head_names[i]))
             return load_matrix(te, head_names[i], te->cfg.vocab, te->cfg.hidden, &te->head, em);
     }
+    if (te->cfg.tied)
+        te->head = te->embed;
     return ERR_OK;
 }
 

@@ -47,7 +47,9 @@ static double text_work(const struct pipeline *p, size_t n_valid)
     size_t last = 0;
     for (size_t i = 0; i < p->dir.n_text_layers; i++)
         last = max_size(last, p->dir.text_layers[i]);
-    return text_encoder_flops(&te, p->dir.max_tokens, n_valid, last);
+    const struct padded_ids prompt = {
+        .n = p->dir.max_tokens, .n_valid = n_valid, .side = PAD_RIGHT};
+    return text_encoder_flops(&te, &prompt, last);
 }
 
 static double step_flops(const struct drawing *d)

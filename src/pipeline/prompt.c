@@ -73,8 +73,9 @@ enum err prompt_embed(const struct model_dir *d, struct text_encoder *te,
     float *embedding = malloc(ids->n * w * sizeof *embedding);
     if (!embedding)
         return err_nomem(em, ids->n * w * sizeof *embedding);
-    enum err rc = text_encoder_hidden_states(te, ids->ids, ids->n, ids->n_valid, d->text_layers,
-                                             d->n_text_layers, embedding, progress, em);
+    const struct padded_ids prompt = {ids->ids, ids->n, ids->n_valid, PAD_RIGHT};
+    enum err rc = text_encoder_hidden_states(te, &prompt, d->text_layers, d->n_text_layers,
+                                             embedding, progress, em);
     if (rc) {
         free(embedding);
         return rc;
