@@ -20,14 +20,17 @@ struct config {
     char name[]; /* for messages */
 };
 
-enum err config_parse(const char *bytes, size_t len, const char *name, struct config **out,
-                      struct errmsg *em)
+typedef enum err parser(const char *bytes, size_t len, size_t max_values, const char *name,
+                        json_t **root, struct errmsg *em);
+
+static enum err parse_with(parser *parse, const char *bytes, size_t len, const char *name,
+                           struct config **out, struct errmsg *em)
 {
     if (len > LIMIT_JSON_BYTES_MAX)
         return err_set(em, ERR_FORMAT, "%s is too large: more than %u bytes", name,
                        LIMIT_JSON_BYTES_MAX);
     json_t *root;
-    enum err rc = json_parse_object(bytes, len, CONFIG_VALUES_MAX, name, &root, em);
+    enum err rc = parse(bytes, len, CONFIG_VALUES_MAX, name, &root, em);
     if (rc)
         return rc;
     size_t name_bytes = strlen(name) + 1;
@@ -42,14 +45,30 @@ enum err config_parse(const char *bytes, size_t len, const char *name, struct co
     return ERR_OK;
 }
 
-enum err config_open(const char *path, struct config **out, struct errmsg *em)
+static enum err open_with(parser *parse, const char *path, struct config **out, struct errmsg *em)
 {
     struct buf text = {0};
     enum err rc = file_read(path, LIMIT_JSON_BYTES_MAX, &text, em);
     if (!rc)
-        rc = config_parse(text.ptr ? (const char *)text.ptr : "", text.len, path, out, em);
+        rc = parse_with(parse, text.ptr ? (const char *)text.ptr : "", text.len, path, out, em);
     buf_deinit(&text);
     return rc;
+}
+
+enum err config_parse(const char *bytes, size_t len, const char *name, struct config **out,
+                      struct errmsg *em)
+{
+    return parse_with(json_parse_object, bytes, len, name, out, em);
+}
+
+enum err config_open(const char *path, struct config **out, struct errmsg *em)
+{
+    return open_with(json_parse_object, path, out, em);
+}
+
+enum err config_open_texts(const char *path, struct config **out, struct errmsg *em)
+{
+    return open_with(json_parse_object_reals, path, out, em);
 }
 
 void config_close(struct config *c)

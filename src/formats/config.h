@@ -15,6 +15,9 @@ struct config;
 #define CONFIG_REQUIRED (-1)
 
 NODISCARD enum err config_open(const char *path, struct config **out, struct errmsg *em);
+/* The same for a file of which only texts are asked: its numbers may be too large for 64 bits
+ * (transformers writes 10^30 for "no limit"), and none of them is an integer. */
+NODISCARD enum err config_open_texts(const char *path, struct config **out, struct errmsg *em);
 /* bytes: JSON text; name: for messages. */
 NODISCARD enum err config_parse(const char *bytes, size_t len, const char *name,
                                 struct config **out, struct errmsg *em);

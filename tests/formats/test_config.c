@@ -2,6 +2,8 @@
 /* config.json: every getter, every message, every limit. */
 #include "test.h"
 
+#include <unistd.h>
+
 #include "formats/config.h"
 
 static struct errmsg em;
@@ -180,6 +182,29 @@ static void test_files(void **state)
     assert_null(c);
 }
 
+/* A number that no integer holds stands in the way of no text. */
+static void test_files_of_texts(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"model_max_length\": 1000000000000000019884624838656, "
+                               "\"pad_token\": {\"content\": \"<pad>\"}, \"n\": 3}";
+    struct config *c = NULL;
+    const char *pad;
+    size_t n;
+    char path[] = "/tmp/easel-config-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    assert_fails(config_open(path, &c, &em), ERR_FORMAT, "too big integer");
+    assert_ok(config_open_texts(path, &c, &em));
+    assert_ok(config_string(c, "pad_token.content", NULL, &pad, &em));
+    assert_string_equal(pad, "<pad>");
+    assert_fails(config_size(c, "n", 0, 9, 0, &n, &em), ERR_FORMAT, "must be an integer");
+    config_close(c);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_bad_texts),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_files_of_texts),
     };
     return cmocka_run_group_tests_name("config", tests, NULL, NULL);
 }
