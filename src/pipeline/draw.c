@@ -48,7 +48,7 @@ static double text_work(const struct pipeline *p, size_t n_valid)
     for (size_t i = 0; i < p->dir.n_text_layers; i++)
         last = max_size(last, p->dir.text_layers[i]);
     const struct padded_ids prompt = {
-        .n = p->dir.max_tokens, .n_valid = n_valid, .side = PAD_RIGHT};
+        .n = p->dir.max_tokens, .n_valid = n_valid, .side = p->dir.pad_side};
     return text_encoder_flops(&te, &prompt, last);
 }
 

@@ -8,30 +8,8 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "formats/config.h"
+#include "pipeline/model_family.h"
 
-/* Qwen3's chat template with one user message and thinking switched off: what
- * Flux2KleinPipeline feeds to the text encoder. */
-#define QWEN_USER "<|im_start|>user\n"
-#define QWEN_ANSWER "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
-
-#define ENHANCE_TEXT                                                                              \
-    "<|im_start|>system\n"                                                                        \
-    "You rewrite short picture descriptions for an image generator. Keep the subject and the "    \
-    "intent exactly as given. Add concrete visual detail: setting, light, colours, materials, "   \
-    "composition, style. Keep any text in quotation marks word for word. Answer with the new "    \
-    "description alone, one paragraph of at most 120 words, in the language of the "              \
-    "original.<|im_end|>\n" QWEN_USER
-#define ENHANCE_EDIT                                                                              \
-    "<|im_start|>system\n"                                                                        \
-    "You rewrite instructions for editing a picture. Say precisely what changes, and that "       \
-    "everything else stays as it is: subject, pose, framing, light and style, unless the "        \
-    "instruction changes them. Keep any text in quotation marks word for word. Answer with the "  \
-    "new instruction alone, at most 80 words, in the language of the original."                   \
-    "<|im_end|>\n" QWEN_USER
-
-/* hidden_states[9], [18], [27]: the defaults of Flux2KleinPipeline. */
-static const size_t klein_text_layers[] = {9, 18, 27};
-#define KLEIN_MAX_TOKENS 512
 #define ENHANCE_TOKENS_MAX 512
 
 static enum err set_string(char **dst, const char *text, struct errmsg *em)
@@ -44,100 +22,132 @@ static enum err set_string(char **dst, const char *text, struct errmsg *em)
     return ERR_OK;
 }
 
-static enum err set_template(const struct config *c, const char *key, const char *prefix,
-                             const char *suffix, struct prompt_template *out, struct errmsg *em)
-{
-    char field[64];
-    snprintf(field, sizeof field, "%s.prefix", key);
-    enum err rc = c ? config_string(c, field, prefix, &prefix, em) : ERR_OK;
-    snprintf(field, sizeof field, "%s.suffix", key);
-    if (!rc && c)
-        rc = config_string(c, field, suffix, &suffix, em);
-    if (!rc)
-        rc = set_string(&out->prefix, prefix, em);
-    if (!rc)
-        rc = set_string(&out->suffix, suffix, em);
-    return rc;
-}
-
 static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash && slash[1] ? slash + 1 : path;
 }
 
-/* easel.json, or the defaults of the FLUX.2 klein family when there is none. */
-static enum err read_easel_json(const struct config *c, struct model_dir *d, struct errmsg *em)
+/* What the family's pipeline would do with a model that says nothing. */
+static enum err set_defaults(const struct model_family *f, struct model_dir *d, struct errmsg *em)
 {
-    const char *name = base_name(d->path), *licence = "", *description = "";
-    enum err rc = ERR_OK;
-    d->max_tokens = KLEIN_MAX_TOKENS;
+    d->steps = d->is_distilled ? f->distilled.steps : f->base.steps;
+    d->guidance = d->is_distilled ? f->distilled.guidance : f->base.guidance;
+    d->max_tokens = f->max_tokens;
     d->references_max = LIMIT_REFERENCES_MAX;
     d->enhance_tokens_max = ENHANCE_TOKENS_MAX;
-    d->guidance = -1;
-    if (c) {
-        rc = config_string(c, "name", name, &name, em);
-        if (!rc)
-            rc = config_string(c, "licence", licence, &licence, em);
-        if (!rc)
-            rc = config_string(c, "description", description, &description, em);
-        if (!rc)
-            rc = config_size(c, "steps", 1, LIMIT_STEPS_MAX, 0, &d->steps, em);
-        if (!rc && config_has(c, "guidance"))
-            rc = config_double(c, "guidance", 0, 100, CONFIG_REQUIRED, &d->guidance, em);
-        if (!rc)
-            rc = config_size(c, "native_pixels", 64 * 64, LIMIT_PICTURE_PIXELS_MAX, 0,
-                             &d->native_pixels, em);
-        if (!rc)
-            rc = config_size(c, "references_max", 0, LIMIT_REFERENCES_MAX, LIMIT_REFERENCES_MAX,
-                             &d->references_max, em);
-        if (!rc)
-            rc = config_size(c, "max_sequence_length", 1, 8192, KLEIN_MAX_TOKENS, &d->max_tokens,
-                             em);
-        if (!rc)
-            rc = config_sizes(c, "text_encoder_out_layers", 0, LIMIT_LAYERS_MAX, d->text_layers,
-                              MODEL_TEXT_LAYERS_MAX, &d->n_text_layers, em);
-        if (!rc)
-            rc = config_size(c, "enhance.max_new_tokens", 1, 4096, ENHANCE_TOKENS_MAX,
-                             &d->enhance_tokens_max, em);
-    }
-    if (!rc && !d->n_text_layers) {
-        memcpy(d->text_layers, klein_text_layers, sizeof klein_text_layers);
-        d->n_text_layers = sizeof klein_text_layers / sizeof *klein_text_layers;
-    }
-    if (!rc)
-        rc = set_string(&d->name, name, em);
-    if (!rc)
-        rc = set_string(&d->licence, licence, em);
-    if (!rc)
-        rc = set_string(&d->description, description, em);
-    if (!rc)
-        rc = set_template(c, "prompt_template", QWEN_USER, QWEN_ANSWER, &d->prompt, em);
-    if (!rc)
-        rc = set_template(c, "enhance.text_to_image", ENHANCE_TEXT, QWEN_ANSWER,
-                          &d->enhance_text, em);
-    if (!rc)
-        rc = set_template(c, "enhance.edit", ENHANCE_EDIT, QWEN_ANSWER, &d->enhance_edit, em);
+    d->pad_side = f->pad_side;
+    d->removed = f->removed;
+    memcpy(d->text_layers, f->text_layers, sizeof f->text_layers);
+    d->n_text_layers = MODEL_FAMILY_TEXT_LAYERS;
+    const struct {
+        char **to;
+        const char *text;
+    } strings[] = {
+        {&d->name, base_name(d->path)},
+        {&d->licence, ""},
+        {&d->description, ""},
+        {&d->pad_token, f->pad_token},
+        {&d->end_token, f->end_token},
+        {&d->prompt.prefix, f->prompt.prefix},
+        {&d->prompt.suffix, f->prompt.suffix},
+        {&d->enhance_text.prefix, f->enhance_text.prefix},
+        {&d->enhance_text.suffix, f->enhance_text.suffix},
+        {&d->enhance_edit.prefix, f->enhance_edit.prefix},
+        {&d->enhance_edit.suffix, f->enhance_edit.suffix},
+    };
+    enum err rc = ERR_OK;
+    for (size_t i = 0; !rc && i < sizeof strings / sizeof strings[0]; i++)
+        rc = set_string(strings[i].to, strings[i].text, em);
     return rc;
 }
 
-static enum err read_model_index(const char *path, struct model_dir *d, struct errmsg *em)
+static enum err read_string(const struct config *c, const char *key, char **to, struct errmsg *em)
 {
-    struct config *c = NULL;
-    const char *class_name = NULL;
-    enum err rc = config_open(path, &c, em);
+    const char *text = NULL;
+    enum err rc = config_string(c, key, *to, &text, em);
+    return rc || text == *to ? rc : set_string(to, text, em);
+}
+
+static enum err read_easel_json(const struct config *c, struct model_dir *d, struct errmsg *em)
+{
+    const struct {
+        const char *key;
+        char **to;
+    } strings[] = {
+        {"name", &d->name},
+        {"licence", &d->licence},
+        {"description", &d->description},
+        {"prompt_template.prefix", &d->prompt.prefix},
+        {"prompt_template.suffix", &d->prompt.suffix},
+        {"enhance.text_to_image.prefix", &d->enhance_text.prefix},
+        {"enhance.text_to_image.suffix", &d->enhance_text.suffix},
+        {"enhance.edit.prefix", &d->enhance_edit.prefix},
+        {"enhance.edit.suffix", &d->enhance_edit.suffix},
+    };
+    const struct {
+        const char *key;
+        size_t min, max;
+        size_t *to;
+    } sizes[] = {
+        {"steps", 1, LIMIT_STEPS_MAX, &d->steps},
+        {"native_pixels", 64 * 64, LIMIT_PICTURE_PIXELS_MAX, &d->native_pixels},
+        {"references_max", 0, LIMIT_REFERENCES_MAX, &d->references_max},
+        {"max_sequence_length", 1, 8192, &d->max_tokens},
+        {"enhance.max_new_tokens", 1, 4096, &d->enhance_tokens_max},
+    };
+    enum err rc = ERR_OK;
+    for (size_t i = 0; !rc && i < sizeof strings / sizeof strings[0]; i++)
+        rc = read_string(c, strings[i].key, strings[i].to, em);
+    for (size_t i = 0; !rc && i < sizeof sizes / sizeof sizes[0]; i++)
+        rc = config_size(c, sizes[i].key, sizes[i].min, sizes[i].max, (long long)*sizes[i].to,
+                         sizes[i].to, em);
+    if (!rc)
+        rc = config_double(c, "guidance", 0, 100, d->guidance, &d->guidance, em);
+    if (!rc && config_has(c, "text_encoder_out_layers"))
+        rc = config_sizes(c, "text_encoder_out_layers", 0, LIMIT_LAYERS_MAX, d->text_layers,
+                          MODEL_TEXT_LAYERS_MAX, &d->n_text_layers, em);
+    return rc;
+}
+
+/* A token is its text or, from transformers 4, an object with it. */
+static enum err read_token(const struct config *c, const char *key, char **to, struct errmsg *em)
+{
+    char field[64];
+    snprintf(field, sizeof field, "%s.content", key);
+    return read_string(c, config_has(c, field) ? field : key, to, em);
+}
+
+static enum err read_tokenizer_config(const struct config *c, const char *path, struct model_dir *d,
+                                      struct errmsg *em)
+{
+    const char *side = d->pad_side == PAD_LEFT ? "left" : "right";
+    enum err rc = config_string(c, "padding_side", side, &side, em);
+    if (!rc && strcmp(side, "left") != 0 && strcmp(side, "right") != 0)
+        rc =
+            err_set(em, ERR_FORMAT, "%s: padding_side is \"%.64s\", not left or right", path, side);
     if (rc)
         return rc;
-    rc = config_string(c, "_class_name", NULL, &class_name, em);
-    if (!rc && strcmp(class_name, "Flux2KleinPipeline"))
-        rc = err_set(em, ERR_UNSUPPORTED,
-                     "%s: this is a %s; Easel draws with Flux2KleinPipeline models "
-                     "(FLUX.2 klein and its kin)",
-                     path, class_name);
-    if (!rc)
-        rc = config_bool(c, "is_distilled", 0, &d->is_distilled, em);
-    config_close(c);
-    return rc;
+    d->pad_side = strcmp(side, "left") ? PAD_RIGHT : PAD_LEFT;
+    rc = read_token(c, "pad_token", &d->pad_token, em);
+    return rc ? rc : read_token(c, "eos_token", &d->end_token, em);
+}
+
+static enum err read_model_index(const struct config *c, const char *path, struct model_dir *d,
+                                 struct errmsg *em)
+{
+    const char *class_name = NULL;
+    enum err rc = config_string(c, "_class_name", NULL, &class_name, em);
+    if (rc)
+        return rc;
+    const struct model_family *family = model_family_find(class_name);
+    if (!family)
+        return err_set(em, ERR_UNSUPPORTED,
+                       "%s: this is a %s; Easel draws with models of Flux2KleinPipeline and "
+                       "Flux2Pipeline (FLUX.2 klein, dev and their kin)",
+                       path, class_name);
+    rc = config_bool(c, "is_distilled", family->is_distilled, &d->is_distilled, em);
+    return rc ? rc : set_defaults(family, d, em);
 }
 
 static enum err find_part(const struct model_dir *d, const char *name, char **out,
@@ -153,51 +163,68 @@ static enum err find_part(const struct model_dir *d, const char *name, char **ou
     return ERR_OK;
 }
 
+/* The configs' files, in the order in which one overrules the other. */
+enum { INDEX, TOKENIZER, EASEL, N_CONFIGS };
+
+static enum err read_configs(struct model_dir *d, struct errmsg *em)
+{
+    static const struct {
+        const char *name;
+        enum err (*open)(const char *path, struct config **out, struct errmsg *em);
+    } files[N_CONFIGS] = {
+        [INDEX] = {"model_index.json", config_open},
+        [TOKENIZER] = {"tokenizer/tokenizer_config.json", config_open_texts},
+        [EASEL] = {"easel.json", config_open},
+    };
+    struct config *configs[N_CONFIGS] = {NULL};
+    char *paths[N_CONFIGS] = {NULL};
+    enum err rc = ERR_OK;
+    for (size_t i = 0; !rc && i < N_CONFIGS; i++) {
+        paths[i] = path_join(d->path, files[i].name);
+        if (!paths[i])
+            rc = err_nomem(em, strlen(d->path));
+        else if (file_exists(paths[i]))
+            rc = files[i].open(paths[i], &configs[i], em);
+    }
+    if (!rc && !configs[INDEX])
+        rc = err_set(em, ERR_NOTFOUND,
+                     "%s holds no model_index.json; a model is a folder in the diffusers layout",
+                     d->path);
+    if (!rc)
+        rc = read_model_index(configs[INDEX], paths[INDEX], d, em);
+    if (!rc && configs[TOKENIZER])
+        rc = read_tokenizer_config(configs[TOKENIZER], paths[TOKENIZER], d, em);
+    if (!rc && configs[EASEL])
+        rc = read_easel_json(configs[EASEL], d, em);
+    for (size_t i = 0; i < N_CONFIGS; i++) {
+        config_close(configs[i]);
+        free(paths[i]);
+    }
+    return rc;
+}
+
 enum err model_dir_read(const char *path, struct model_dir *out, struct errmsg *em)
 {
     struct model_dir d = {0};
-    struct config *easel = NULL;
-    char *index_path = NULL, *easel_path = NULL;
+    const struct {
+        const char *name;
+        char **path;
+    } parts[] = {
+        {"transformer", &d.transformer_path},
+        {"text_encoder", &d.text_encoder_path},
+        {"vae", &d.autoencoder_path},
+        {"tokenizer/tokenizer.json", &d.tokenizer_path},
+        {"scheduler/scheduler_config.json", &d.scheduler_path},
+    };
     enum err rc = set_string(&d.path, path, em);
+    if (!rc)
+        rc = read_configs(&d, em);
+    for (size_t i = 0; !rc && i < sizeof parts / sizeof parts[0]; i++)
+        rc = find_part(&d, parts[i].name, parts[i].path, em);
     if (rc)
-        goto out;
-    rc = ERR_NOMEM;
-    index_path = path_join(path, "model_index.json");
-    easel_path = path_join(path, "easel.json");
-    if (!index_path || !easel_path) {
-        rc = err_nomem(em, strlen(path));
-        goto out;
-    }
-    if (!file_exists(index_path)) {
-        rc = err_set(em, ERR_NOTFOUND,
-                     "%s holds no model_index.json; a model is a folder in the diffusers layout",
-                     path);
-        goto out;
-    }
-    rc = read_model_index(index_path, &d, em);
-    if (!rc && file_exists(easel_path))
-        rc = config_open(easel_path, &easel, em);
-    if (!rc)
-        rc = read_easel_json(easel, &d, em);
-    if (!rc)
-        rc = find_part(&d, "transformer", &d.transformer_path, em);
-    if (!rc)
-        rc = find_part(&d, "text_encoder", &d.text_encoder_path, em);
-    if (!rc)
-        rc = find_part(&d, "vae", &d.autoencoder_path, em);
-    if (!rc)
-        rc = find_part(&d, "tokenizer/tokenizer.json", &d.tokenizer_path, em);
-    if (!rc)
-        rc = find_part(&d, "scheduler/scheduler_config.json", &d.scheduler_path, em);
-    if (!rc) {
+        model_dir_deinit(&d);
+    else
         *out = d;
-        d = (struct model_dir){0};
-    }
-out:
-    config_close(easel);
-    free(easel_path);
-    free(index_path);
-    model_dir_deinit(&d);
     return rc;
 }
 
@@ -220,6 +247,8 @@ void model_dir_deinit(struct model_dir *d)
     free(d->autoencoder_path);
     free(d->tokenizer_path);
     free(d->scheduler_path);
+    free(d->pad_token);
+    free(d->end_token);
     template_deinit(&d->prompt);
     template_deinit(&d->enhance_text);
     template_deinit(&d->enhance_edit);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What a model directory says of itself: where its parts lie, and the defaults that
- * its users should not have to know. From model_index.json (the diffusers layout)
- * and, where it is there, easel.json (docs/models.md describes its fields). */
+ * its users should not have to know. From model_index.json (the diffusers layout) and,
+ * where they are there, tokenizer_config.json and easel.json (docs/models.md describes
+ * its fields). */
 #ifndef EASEL_PIPELINE_MODEL_DIR_H
 #define EASEL_PIPELINE_MODEL_DIR_H
 
@@ -10,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "models/text_encoder.h"
 
 #define MODEL_TEXT_LAYERS_MAX 16u
 
@@ -23,11 +25,15 @@ struct model_dir {
     char *transformer_path, *text_encoder_path, *autoencoder_path, *tokenizer_path,
         *scheduler_path;
     bool is_distilled;      /* drawn without classifier-free guidance */
-    size_t steps;           /* 0: decided by the transformer (guidance embedding or not) */
-    double guidance;        /* < 0: likewise */
+    size_t steps;
+    double guidance;
     size_t native_pixels;   /* drawn at this area, then enlarged; 0: at the asked size */
     size_t references_max;  /* reference pictures that the model was trained to take */
     size_t max_tokens;      /* prompts are padded and cut to this many */
+    enum padding_side pad_side;
+    char *pad_token;     /* the text of the tokenizer's token to pad with, */
+    char *end_token;     /* and of the one that ends an answer */
+    const char *removed; /* text that is taken out of prompts; NULL: none */
     size_t text_layers[MODEL_TEXT_LAYERS_MAX];
     size_t n_text_layers;
     struct prompt_template prompt;

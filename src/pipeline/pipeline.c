@@ -8,12 +8,6 @@
 #include "pipeline/drawing.h"
 #include "pipeline/prompt.h"
 
-/* What diffusers recommends where easel.json says nothing. */
-#define DISTILLED_STEPS 4
-#define BASE_STEPS 50
-#define GUIDANCE_EMBED_STEPS 28
-#define BASE_GUIDANCE 4.0
-
 static enum err check_parts_fit(const struct pipeline *p, struct errmsg *em)
 {
     struct text_encoder_info te = text_encoder_info(p->text_encoder);
@@ -45,19 +39,6 @@ static enum err check_parts_fit(const struct pipeline *p, struct errmsg *em)
                        "%s: the tokenizer has %zu tokens, the text encoder's embedding %zu rows",
                        p->dir.path, tokenizer_vocab_size(p->tokenizer), te.vocab);
     return ERR_OK;
-}
-
-static void resolve_defaults(struct pipeline *p)
-{
-    bool embeds = transformer_info(p->transformer).guidance_embed;
-    p->uses_cfg = !p->dir.is_distilled && !embeds;
-    p->steps = p->dir.steps;
-    if (!p->steps)
-        p->steps = embeds ? GUIDANCE_EMBED_STEPS : p->dir.is_distilled ? DISTILLED_STEPS
-                                                                       : BASE_STEPS;
-    p->guidance = p->dir.guidance;
-    if (p->guidance < 0)
-        p->guidance = p->uses_cfg || embeds ? BASE_GUIDANCE : 1.0;
 }
 
 static enum err open_preview(struct pipeline *p, const char *dir, struct errmsg *em)
@@ -111,7 +92,7 @@ enum err pipeline_open(struct backend *be, const char *dir, const struct pipelin
         pipeline_close(p);
         return rc;
     }
-    resolve_defaults(p);
+    p->uses_cfg = !p->dir.is_distilled && !transformer_info(p->transformer).guidance_embed;
     *out = p;
     return ERR_OK;
 }
@@ -145,8 +126,8 @@ struct pipeline_info pipeline_info(const struct pipeline *p)
         .text_encoder = text_encoder_info(p->text_encoder),
         .transformer = transformer_info(p->transformer),
         .autoencoder = autoencoder_info(p->autoencoder),
-        .steps = p->steps,
-        .guidance = p->guidance,
+        .steps = p->dir.steps,
+        .guidance = p->dir.guidance,
         .uses_cfg = p->uses_cfg,
     };
     size_t px_per_tok = info.autoencoder.scale * info.autoencoder.patch;

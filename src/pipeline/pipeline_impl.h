@@ -25,8 +25,6 @@ struct pipeline {
     struct autoencoder *autoencoder;
     struct autoencoder *preview_autoencoder; /* NULL: previews use the model's own, or none */
     struct scheduler scheduler;
-    size_t steps;
-    double guidance;
     bool uses_cfg;
     struct text_cache positive, negative;
 };

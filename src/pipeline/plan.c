@@ -64,8 +64,8 @@ static enum err resolve_request(struct drawing *d, struct errmsg *em)
     if (req->steps > LIMIT_STEPS_MAX)
         return err_set(em, ERR_USAGE, "%zu steps; at most %u are allowed", req->steps,
                        LIMIT_STEPS_MAX);
-    d->steps = req->steps ? req->steps : p->steps;
-    d->guidance = req->guidance >= 0 ? req->guidance : p->guidance;
+    d->steps = req->steps ? req->steps : p->dir.steps;
+    d->guidance = req->guidance >= 0 ? req->guidance : p->dir.guidance;
     d->width_px = req->width_px;
     d->height_px = req->height_px;
     size_t default_w = DEFAULT_WIDTH_PX, default_h = DEFAULT_HEIGHT_PX;

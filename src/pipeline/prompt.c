@@ -10,15 +10,28 @@
 
 #define ENHANCE_TEMPERATURE 0.15f
 
+/* The prompt without what is taken out of it, in one pass, as Python's replace does. */
+static enum err append_prompt(struct buf *text, const char *prompt, const char *removed,
+                              struct errmsg *em)
+{
+    enum err rc = ERR_OK;
+    const char *found;
+    while (!rc && removed && (found = strstr(prompt, removed))) {
+        rc = buf_append(text, prompt, (size_t)(found - prompt), em);
+        prompt = found + strlen(removed);
+    }
+    return rc ? rc : buf_append(text, prompt, strlen(prompt), em);
+}
+
 /* prefix + prompt + suffix as tokens; *ids is malloc'ed. */
-static enum err encode_in_template(const struct tokenizer *tok, const struct prompt_template *t,
-                                   const char *prompt, int32_t **ids, size_t *n,
-                                   struct errmsg *em)
+static enum err encode_in_template(const struct model_dir *d, const struct tokenizer *tok,
+                                   const struct prompt_template *t, const char *prompt,
+                                   int32_t **ids, size_t *n, struct errmsg *em)
 {
     struct buf text = {0};
     enum err rc = buf_append(&text, t->prefix, strlen(t->prefix), em);
     if (!rc)
-        rc = buf_append(&text, prompt, strlen(prompt), em);
+        rc = append_prompt(&text, prompt, d->removed, em);
     if (!rc)
         rc = buf_append(&text, t->suffix, strlen(t->suffix), em);
     if (!rc)
@@ -32,11 +45,11 @@ enum err prompt_tokenize(const struct model_dir *d, const struct tokenizer *tok,
 {
     int32_t *ids = NULL;
     size_t n = 0;
-    int32_t pad = tokenizer_special_id(tok, "<|endoftext|>");
+    int32_t pad = tokenizer_special_id(tok, d->pad_token);
     if (pad < 0)
-        return err_set(em, ERR_FORMAT, "%s has no token <|endoftext|> to pad with",
-                       d->tokenizer_path);
-    enum err rc = encode_in_template(tok, &d->prompt, prompt, &ids, &n, em);
+        return err_set(em, ERR_FORMAT, "%s has no token %s to pad with", d->tokenizer_path,
+                       d->pad_token);
+    enum err rc = encode_in_template(d, tok, &d->prompt, prompt, &ids, &n, em);
     if (rc)
         return rc;
     int32_t *padded = calloc(d->max_tokens, sizeof *padded);
@@ -48,9 +61,10 @@ enum err prompt_tokenize(const struct model_dir *d, const struct tokenizer *tok,
         return rc;
     }
     size_t n_valid = min_size(n, d->max_tokens);
-    memcpy(padded, ids, n_valid * sizeof *ids);
-    for (size_t i = n_valid; i < d->max_tokens; i++)
+    size_t first = d->pad_side == PAD_LEFT ? d->max_tokens - n_valid : 0;
+    for (size_t i = 0; i < d->max_tokens; i++)
         padded[i] = pad;
+    memcpy(padded + first, ids, n_valid * sizeof *ids);
     free(ids);
     *out = (struct prompt_ids){.ids = padded,
                                .n = d->max_tokens,
@@ -73,7 +87,7 @@ enum err prompt_embed(const struct model_dir *d, struct text_encoder *te,
     float *embedding = malloc(ids->n * w * sizeof *embedding);
     if (!embedding)
         return err_nomem(em, ids->n * w * sizeof *embedding);
-    const struct padded_ids prompt = {ids->ids, ids->n, ids->n_valid, PAD_RIGHT};
+    const struct padded_ids prompt = {ids->ids, ids->n, ids->n_valid, d->pad_side};
     enum err rc = text_encoder_hidden_states(te, &prompt, d->text_layers, d->n_text_layers,
                                              embedding, progress, em);
     if (rc) {
@@ -145,7 +159,7 @@ enum err prompt_enhance(const struct model_dir *d, const struct tokenizer *tok,
     struct buf text = {0};
     int32_t stops[2];
     size_t n_stops = 0;
-    static const char *const stop_texts[] = {"<|im_end|>", "<|endoftext|>"};
+    const char *const stop_texts[] = {d->end_token, d->pad_token};
     for (size_t i = 0; i < 2; i++) {
         int32_t id = tokenizer_special_id(tok, stop_texts[i]);
         if (id >= 0)
@@ -158,7 +172,7 @@ enum err prompt_enhance(const struct model_dir *d, const struct tokenizer *tok,
         .stop_ids = stops,
         .n_stop_ids = n_stops,
     };
-    enum err rc = encode_in_template(tok, for_edit ? &d->enhance_edit : &d->enhance_text, prompt,
+    enum err rc = encode_in_template(d, tok, for_edit ? &d->enhance_edit : &d->enhance_text, prompt,
                                      &ids, &n, em);
     if (!rc)
         rc = text_encoder_generate(te, ids, n, &opts, &answer, &n_answer, progress, em);

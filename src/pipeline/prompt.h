@@ -15,10 +15,10 @@
 #include "pipeline/model_dir.h"
 
 struct prompt_ids {
-    int32_t *ids;     /* owned; max_tokens of the model, padded on the right */
-    size_t n;         /* = max_tokens */
+    int32_t *ids;     /* owned; padded on the model's side */
+    size_t n;         /* max_tokens of the model */
     size_t n_valid;   /* without padding */
-    size_t n_dropped; /* tokens that did not fit */
+    size_t n_dropped; /* tokens at the end that did not fit */
 };
 
 /* The template around the prompt, tokenised, padded and cut as the reference does. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Whole drawings against diffusers' Flux2KleinPipeline in float32: the latents of
- * every step and the picture (tests/data/pipeline/README.md describes the fixtures). */
+/* Whole drawings against diffusers' Flux2KleinPipeline and Flux2Pipeline in float32: the
+ * latents of every step and the picture (tests/data/pipeline/README.md describes the
+ * fixtures). */
 #include "test.h"
 
 #include <jansson.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -182,40 +184,61 @@ CASE_TEST(test_four_references, "ref-4")
 CASE_TEST(test_reference_over_a_megapixel, "ref-large")
 CASE_TEST(test_cfg, "cfg")
 CASE_TEST(test_cfg_with_reference, "cfg-ref")
+CASE_TEST(test_dev, "dev-text")
+CASE_TEST(test_dev_long_prompt, "dev-long")
+CASE_TEST(test_dev_one_reference, "dev-ref-1")
+CASE_TEST(test_dev_two_references, "dev-ref-2")
 
 static void test_every_cpu_level(void **state)
 {
     (void)state;
-    for (int level = CPU_SCALAR; level < (int)cpu_detect(); level++)
+    for (int level = CPU_SCALAR; level < (int)cpu_detect(); level++) {
         check_case("ref-1", (enum cpu_level)level);
+        check_case("dev-ref-1", (enum cpu_level)level);
+    }
+}
+
+/* The tokens and where they stand: from the first on or, after the padding, up to the last. */
+static void check_prompt_tokens(const char *name)
+{
+    struct errmsg em;
+    struct test_case c;
+    struct model_dir dir;
+    struct tokenizer *tok;
+    struct prompt_ids ids;
+    char path[64];
+    open_case(name, &c);
+    snprintf(path, sizeof path, "pipeline/%s", json_string_value(json_object_get(c.json, "model")));
+    assert_ok(model_dir_read(data_path(path), &dir, &em));
+    assert_ok(tokenizer_open(dir.tokenizer_path, &tok, &em));
+    assert_ok(prompt_tokenize(&dir, tok, json_string_value(json_object_get(c.json, "prompt")),
+                              &ids, &em));
+    json_t *want = json_object_get(c.json, "token_ids");
+    size_t n = json_array_size(want);
+    assert_int_equal(ids.n, 512);
+    assert_int_equal(ids.n_valid, n < 512 ? n : 512);
+    assert_int_equal(ids.n_dropped, n - ids.n_valid);
+    size_t first = dir.pad_side == PAD_LEFT ? 512 - ids.n_valid : 0;
+    int32_t pad = tokenizer_special_id(tok, dir.pad_token);
+    assert_true(pad >= 0);
+    for (size_t i = 0; i < 512; i++) {
+        bool is_padding = i < first || i >= first + ids.n_valid;
+        assert_int_equal(ids.ids[i],
+                         is_padding ? pad : json_integer_value(json_array_get(want, i - first)));
+    }
+    prompt_ids_deinit(&ids);
+    tokenizer_close(tok);
+    model_dir_deinit(&dir);
+    close_case(&c);
 }
 
 static void test_prompt_tokens(void **state)
 {
     (void)state;
-    static const char *const names[] = {"text-256", "text-320x272", "ref-1", "cfg"};
-    struct errmsg em;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        struct test_case c;
-        struct model_dir dir;
-        struct tokenizer *tok;
-        struct prompt_ids ids;
-        open_case(names[i], &c);
-        assert_ok(model_dir_read(data_path("pipeline/model"), &dir, &em));
-        assert_ok(tokenizer_open(dir.tokenizer_path, &tok, &em));
-        assert_ok(prompt_tokenize(&dir, tok,
-                                  json_string_value(json_object_get(c.json, "prompt")), &ids,
-                                  &em));
-        json_t *want = json_object_get(c.json, "token_ids");
-        assert_int_equal(ids.n, 512);
-        assert_int_equal(ids.n_valid, json_array_size(want));
-        for (size_t k = 0; k < ids.n_valid; k++)
-            assert_int_equal(ids.ids[k], json_integer_value(json_array_get(want, k)));
-        prompt_ids_deinit(&ids);
-        tokenizer_close(tok);
-        model_dir_deinit(&dir);
-        close_case(&c);
-    }
+    static const char *const names[] = {"text-256", "text-320x272", "ref-1",    "cfg",
+                                        "dev-text", "dev-long",     "dev-ref-1"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_prompt_tokens(names[i]);
 }
 
 static void test_long_prompts_are_cut(void **state)
@@ -391,19 +414,106 @@ static void test_damaged_directories(void **state)
     free(index);
 }
 
+/* A copy of the dev model that has this tokenizer_config.json (NULL: none): mkdtemp's root with
+ * links. */
+static void make_copy(const char *root, const char *tokenizer_config)
+{
+    static const char *const links[] = {"model_index.json", "transformer",
+                                        "text_encoder",     "vae",
+                                        "scheduler",        "tokenizer/tokenizer.json"};
+    struct errmsg em;
+    char to[256], from[512];
+    snprintf(to, sizeof to, "%s/tokenizer", root);
+    assert_int_equal(mkdir(to, 0700), 0);
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        snprintf(to, sizeof to, "%s/%s", root, links[i]);
+        snprintf(from, sizeof from, "%s/%s", data_path("pipeline/dev"), links[i]);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    snprintf(to, sizeof to, "%s/tokenizer/tokenizer_config.json", root);
+    if (tokenizer_config)
+        assert_ok(file_write_atomic(to, tokenizer_config, strlen(tokenizer_config), &em));
+}
+
+static void remove_copy(const char *root)
+{
+    static const char *const names[] = {
+        "tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json", "model_index.json",
+        "transformer", "text_encoder", "vae", "scheduler"};
+    char path[256];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", root, names[i]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/tokenizer", root);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(root), 0);
+}
+
+static void test_tokenizer_configs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *config; /* NULL: no file */
+        enum padding_side side;
+        const char *pad, *end;
+        const char *message; /* of the error; NULL: it is read */
+    } cases[] = {
+        {NULL, PAD_LEFT, "<pad>", "</s>", NULL},
+        {"{\"pad_token\": null, \"model_max_length\": 1000000000000000019884624838656}", PAD_LEFT,
+         "<pad>", "</s>", NULL},
+        {"{\"padding_side\": \"right\", \"pad_token\": \"[IMG]\", \"eos_token\": "
+         "{\"content\": \"[INST]\", \"lstrip\": false}}",
+         PAD_RIGHT, "[IMG]", "[INST]", NULL},
+        {"{\"padding_side\": \"middle\"}", PAD_LEFT, NULL, NULL,
+         "tokenizer_config.json: padding_side is \"middle\""},
+        {"{\"pad_token\": 3}", PAD_LEFT, NULL, NULL, "\"pad_token\" must be a string"},
+        {"{\"pad_token\": \"<nothing>\"}", PAD_LEFT, "<nothing>", "</s>",
+         "tokenizer.json has no token <nothing> to pad with"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct errmsg em;
+        struct model_dir dir = {0};
+        struct tokenizer *tok = NULL;
+        struct prompt_ids ids = {0};
+        char root[] = "/tmp/easel-model-XXXXXX";
+        assert_non_null(mkdtemp(root));
+        make_copy(root, cases[i].config);
+        enum err rc = model_dir_read(root, &dir, &em);
+        if (!rc) {
+            assert_int_equal(dir.pad_side, cases[i].side);
+            assert_string_equal(dir.pad_token, cases[i].pad);
+            assert_string_equal(dir.end_token, cases[i].end);
+            assert_ok(tokenizer_open(dir.tokenizer_path, &tok, &em));
+            rc = prompt_tokenize(&dir, tok, "a cat", &ids, &em);
+        }
+        if (cases[i].message)
+            assert_fails(rc, ERR_FORMAT, cases[i].message);
+        else
+            assert_ok(rc);
+        prompt_ids_deinit(&ids);
+        tokenizer_close(tok);
+        model_dir_deinit(&dir);
+        remove_copy(root);
+    }
+}
+
 static void test_enhancement_is_repeatable(void **state)
 {
     (void)state;
+    static const char *const models[] = {"model", "dev"};
     struct errmsg em;
-    struct engine e = open_engine("model", 2, cpu_detect());
-    char *a = NULL, *b = NULL;
-    assert_ok(pipeline_enhance(e.pipeline, "a cat", false, 7, &a, &em));
-    assert_ok(pipeline_enhance(e.pipeline, "a cat", false, 7, &b, &em));
-    assert_true(strlen(a) > 0);
-    assert_string_equal(a, b);
-    free(a);
-    free(b);
-    close_engine(&e);
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        struct engine e = open_engine(models[i], 2, cpu_detect());
+        char *a = NULL, *b = NULL;
+        assert_ok(pipeline_enhance(e.pipeline, "a cat", false, 7, &a, &em));
+        assert_ok(pipeline_enhance(e.pipeline, "a cat", false, 7, &b, &em));
+        assert_true(strlen(a) > 0);
+        assert_string_equal(a, b);
+        free(a);
+        free(b);
+        close_engine(&e);
+    }
 }
 
 int main(void)
@@ -418,6 +528,10 @@ int main(void)
         cmocka_unit_test(test_four_references),
         cmocka_unit_test(test_reference_over_a_megapixel),
         cmocka_unit_test(test_cfg),
+        cmocka_unit_test(test_dev),
+        cmocka_unit_test(test_dev_long_prompt),
+        cmocka_unit_test(test_dev_one_reference),
+        cmocka_unit_test(test_dev_two_references),
         cmocka_unit_test(test_cfg_with_reference),
         cmocka_unit_test(test_every_cpu_level),
         cmocka_unit_test(test_same_bytes),
@@ -425,6 +539,7 @@ int main(void)
         cmocka_unit_test(test_requests_out_of_range),
         cmocka_unit_test(test_sizes_come_out_exact),
         cmocka_unit_test(test_damaged_directories),
+        cmocka_unit_test(test_tokenizer_configs),
         cmocka_unit_test(test_enhancement_is_repeatable),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
