@@ -113,8 +113,8 @@ EASEL_API enum easel_status easel_model_list(
     struct easel_error *error);
 
 /* Write a model of a known shape with random weights, for timing: "klein-4b",
- * "klein-base-4b", "klein-9b", "klein-base-9b", "dev" (a Qwen3 stands in for its text
- * encoder) or "tiny". dir must not exist. The tokenizer is that of the embedded model. */
+ * "klein-base-4b", "klein-9b", "klein-base-9b", "dev", "tiny" or "tiny-dev". dir must
+ * not exist. The tokenizer is that of the embedded model. */
 EASEL_API enum easel_status easel_model_write_random(
     const char *shape, const char *dir, int (*on_progress)(void *user, double fraction),
     void *user, struct easel_error *error);

@@ -17,7 +17,7 @@ static const char help[] =
     "  show    a model's parts, parameters, memory needed, licence, defaults\n"
     "          (MODEL: a name or a folder; default: the embedded one)\n"
     "  random  write a model of a known shape with random weights, for timing:\n"
-    "          klein-4b, klein-base-4b, klein-9b, klein-base-9b, dev or tiny\n"
+    "          klein-4b, klein-base-4b, klein-9b, klein-base-9b, dev, tiny or tiny-dev\n"
     "\n"
     "A model is a folder in the diffusers layout. To install one, put it into\n"
     "~/.local/share/easel/models, or name its parent folder in $EASEL_MODELS.\n"

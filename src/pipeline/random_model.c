@@ -155,7 +155,8 @@ static void remove_model(const char *dir)
     static const char *const files[] = {"model_index.json", "easel.json",
                                         "scheduler/scheduler_config.json",
                                         "transformer/config.json", "text_encoder/config.json",
-                                        "vae/config.json", "tokenizer/tokenizer.json"};
+                                        "vae/config.json", "tokenizer/tokenizer.json",
+                                        "tokenizer/tokenizer_config.json"};
     static const char *const folders[] = {"scheduler", "transformer", "text_encoder", "vae",
                                           "tokenizer", ""};
     char path[4096];
@@ -190,7 +191,7 @@ enum err random_model_write(const char *shape, const char *dir, const char *toke
     if (!s)
         return err_set(em, ERR_USAGE,
                        "unknown shape \"%s\"; known: klein-4b, klein-base-4b, klein-9b, "
-                       "klein-base-9b, dev, tiny",
+                       "klein-base-9b, dev, tiny, tiny-dev",
                        shape);
     if (file_exists(dir))
         return err_set(em, ERR_USAGE, "%s is there already; give a new folder", dir);

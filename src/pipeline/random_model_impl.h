@@ -7,9 +7,10 @@
 #include "pipeline/random_model.h"
 
 struct shape {
-    const char *name, *licence;
+    const char *name;
+    bool is_dev; /* FLUX.2 [dev]: guidance is an input, and the text encoder a Mistral */
+    bool is_distilled;
     size_t hidden, n_heads, head_dim, n_double, n_single;
-    bool guidance_embed, is_distilled;
     /* text encoder */
     size_t te_hidden, te_layers, te_heads, te_kv_heads, te_head_dim, te_mlp, te_vocab;
     bool te_tied;

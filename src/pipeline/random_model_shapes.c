@@ -9,26 +9,29 @@
 
 #include "pipeline/random_model_impl.h"
 
+#define KLEIN false, true
+#define KLEIN_BASE false, false
+#define DEV true, false
+
 #define QWEN3_4B 2560, 36, 32, 8, 128, 9728, 151936, true, {9, 18, 27}, 512
 #define QWEN3_8B 4096, 36, 32, 8, 128, 12288, 151936, false, {9, 18, 27}, 512
-/* dev's own text encoder is a Mistral of 24 B parameters; a Qwen3 of the same width and
- * depth stands in for it, so that the transformer can be timed. */
-#define DEV_TEXT 5120, 40, 32, 8, 128, 32768, 131072, false, {10, 20, 30}, 512
+#define MISTRAL_24B 5120, 40, 32, 8, 128, 32768, 131072, false, {10, 20, 30}, 512
+#define TINY_TEXT 128, 4, 4, 2, 32, 384, 4096, true, {1, 2, 3}
 
 static const struct shape shapes[] = {
-    {"klein-4b", "random", 3072, 24, 128, 5, 20, false, true, QWEN3_4B},
-    {"klein-base-4b", "random", 3072, 24, 128, 5, 20, false, false, QWEN3_4B},
-    {"klein-9b", "random", 4096, 32, 128, 8, 24, false, true, QWEN3_8B},
-    {"klein-base-9b", "random", 4096, 32, 128, 8, 24, false, false, QWEN3_8B},
-    {"dev", "random", 6144, 48, 128, 8, 48, true, true, DEV_TEXT},
-    {"tiny", "random", 256, 4, 64, 1, 2, false, true,
-     128, 4, 4, 2, 32, 384, 4096, true, {1, 2, 3}, 64},
+    {"klein-4b", KLEIN, 3072, 24, 128, 5, 20, QWEN3_4B},
+    {"klein-base-4b", KLEIN_BASE, 3072, 24, 128, 5, 20, QWEN3_4B},
+    {"klein-9b", KLEIN, 4096, 32, 128, 8, 24, QWEN3_8B},
+    {"klein-base-9b", KLEIN_BASE, 4096, 32, 128, 8, 24, QWEN3_8B},
+    {"dev", DEV, 6144, 48, 128, 8, 48, MISTRAL_24B},
+    {"tiny", KLEIN, 256, 4, 64, 1, 2, TINY_TEXT, 64},
+    {"tiny-dev", DEV, 256, 4, 64, 1, 2, TINY_TEXT, 320},
 };
 
 const char *const *random_model_shapes(void)
 {
-    static const char *const names[] = {"klein-4b", "klein-base-4b", "klein-9b",
-                                        "klein-base-9b", "dev", "tiny", NULL};
+    static const char *const names[] = {"klein-4b", "klein-base-4b", "klein-9b", "klein-base-9b",
+                                        "dev",      "tiny",          "tiny-dev", NULL};
     return names;
 }
 
@@ -112,7 +115,7 @@ void random_list_transformer(struct spec_list *l, const struct shape *s)
     add_linear(l, h, 3 * s->te_hidden, "", "context_embedder");
     add_linear(l, h, 256, "", "time_guidance_embed.timestep_embedder.linear_1");
     add_linear(l, h, h, "", "time_guidance_embed.timestep_embedder.linear_2");
-    if (s->guidance_embed) {
+    if (s->is_dev) {
         add_linear(l, h, 256, "", "time_guidance_embed.guidance_embedder.linear_1");
         add_linear(l, h, h, "", "time_guidance_embed.guidance_embedder.linear_2");
     }
@@ -150,14 +153,19 @@ void random_list_transformer(struct spec_list *l, const struct shape *s)
 void random_list_text_encoder(struct spec_list *l, const struct shape *s)
 {
     size_t h = s->te_hidden, q = s->te_heads * s->te_head_dim, kv = s->te_kv_heads * s->te_head_dim;
-    char p[64];
-    add(l, 1.0f, s->te_vocab, h, 0, 0, "model.embed_tokens.weight");
+    const char *outer = s->is_dev ? "language_model." : "";
+    char p[96];
+    snprintf(p, sizeof p, "%smodel.", outer);
+    add(l, 1.0f, s->te_vocab, h, 0, 0, "%sembed_tokens.weight", p);
+    add_norm(l, h, p, "norm");
     for (size_t i = 0; i < s->te_layers; i++) {
-        snprintf(p, sizeof p, "model.layers.%zu.", i);
+        snprintf(p, sizeof p, "%smodel.layers.%zu.", outer, i);
         add_norm(l, h, p, "input_layernorm");
         add_norm(l, h, p, "post_attention_layernorm");
-        add_norm(l, s->te_head_dim, p, "self_attn.q_norm");
-        add_norm(l, s->te_head_dim, p, "self_attn.k_norm");
+        if (!s->is_dev) {
+            add_norm(l, s->te_head_dim, p, "self_attn.q_norm");
+            add_norm(l, s->te_head_dim, p, "self_attn.k_norm");
+        }
         add_linear(l, q, h, p, "self_attn.q_proj");
         add_linear(l, kv, h, p, "self_attn.k_proj");
         add_linear(l, kv, h, p, "self_attn.v_proj");
@@ -166,9 +174,8 @@ void random_list_text_encoder(struct spec_list *l, const struct shape *s)
         add_linear(l, s->te_mlp, h, p, "mlp.up_proj");
         add_linear(l, h, s->te_mlp, p, "mlp.down_proj");
     }
-    add_norm(l, h, "", "model.norm");
     if (!s->te_tied)
-        add_linear(l, s->te_vocab, h, "", "lm_head");
+        add_linear(l, s->te_vocab, h, outer, "lm_head");
 }
 
 static void add_conv(struct spec_list *l, size_t c_out, size_t c_in, size_t k, const char *prefix,

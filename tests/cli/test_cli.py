@@ -477,6 +477,20 @@ class Cli(unittest.TestCase):
         done = self.easel("bench", "model", "t", "-s", "256x256", "--steps", 1)
         self.assertRegex(done.stdout, r"denoise .* GFLOP .* GFLOP/s .* %")
 
+    def test_random_dev_draws(self):
+        """Another text encoder, its prompts padded on the left, and guidance as an input."""
+        self.assertEqual(self.easel("model", "random", "tiny-dev", "d").returncode, 0)
+        facts = json.loads(self.easel("model", "show", "d", "--json").stdout)
+        self.assertEqual((facts["steps"], facts["guidance"], facts["uses_cfg"]), (50, 4.0, False))
+        pictures = []
+        for name, guidance in ("a.png", 4), ("b.png", 4), ("c.png", 3):
+            done = self.easel("draw", "a cat", "-m", "d", "-o", name, "-s", "256x256", "--steps", 1,
+                              "--seed", 1, "--guidance", guidance)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            pictures.append(png_pixels((self.dir / name).read_bytes()))
+        self.assertTrue(pictures[0] == pictures[1])
+        self.assertTrue(pictures[0] != pictures[2])
+
     def test_cpu_levels(self):
         done = self.draw("a", "-o", "a.png", "-s", "256x256", env={"EASEL_CPU": "mmx"})
         self.assertFails(done, 2, "mmx", "avx2")
