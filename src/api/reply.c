@@ -33,7 +33,7 @@ static const struct {
     [FAIL_INTERNAL] = {500, "Something went wrong in the server. Try again; if it stays, tell the "
                             "operator the X-Request-Id of this answer."},
     [FAIL_DENIED] = {403, "The signature of this URL is wrong. Ask for the task again."},
-    [FAIL_GONE] = {410, "This URL has expired. Ask for the task again."},
+    [FAIL_GONE] = {410, "This URL has expired, and its picture with it."},
     [FAIL_NOT_READY] = {503, "Not ready."},
 };
 

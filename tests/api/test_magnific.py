@@ -519,6 +519,7 @@ class Files(Case):
         past = int(time.time()) - 1
         answer = self.fetch(f"/v1/files/{name}?expires={past}&signature={self.sign(name, past)}")
         self.assertEqual(answer.status, 410)
+        self.assertIn("its picture with it", answer.json["message"])
         self.server.do("delete", name)
         answer = self.fetch(url)
         self.assertEqual(answer.status, 404)
