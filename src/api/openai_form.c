@@ -9,6 +9,7 @@
 #include "api/multipart.h"
 #include "api/openai_impl.h"
 
+#define PICTURES_MAX 4u
 #define TEXT_BYTES_MAX 1024u /* but for the prompt */
 
 /* "image", "image[]", "image[0]". */
@@ -17,20 +18,29 @@ static bool is_picture_name(const char *name)
     return strncmp(name, "image", 5) == 0 && (name[5] == '\0' || name[5] == '[');
 }
 
+static void name_picture(size_t index, char *field, size_t size)
+{
+    if (index == 0)
+        snprintf(field, size, "image");
+    else
+        snprintf(field, size, "image[%zu]", index);
+}
+
 static void add_picture(struct request *q, struct submission *s, const struct multipart_part *part,
                         unsigned rank)
 {
-    if (s->n_pictures == LIMIT_REFERENCES_MAX) {
-        faults_add(&q->faults, rank, "image", "comes more than %u times", LIMIT_REFERENCES_MAX);
+    struct openai *o = q->own;
+    char field[API_FIELD_CHARS];
+    name_picture(o->n_pictures++, field, sizeof field);
+    if (o->n_pictures > PICTURES_MAX) {
+        faults_add(&q->faults, rank, field, "is one too many: at most %u pictures are taken",
+                   PICTURES_MAX);
         return;
     }
     struct picture_source *p = &s->pictures[s->n_pictures++];
     *p = (struct picture_source){
         .kind = PICTURE_BYTES, .rank = rank, .ptr = part->ptr, .len = part->len};
-    if (s->n_pictures == 1)
-        snprintf(p->field, sizeof p->field, "image");
-    else
-        snprintf(p->field, sizeof p->field, "image[%zu]", s->n_pictures - 1);
+    memcpy(p->field, field, sizeof p->field);
 }
 
 /* As body.c reads JSON, numbers as reals; a text that is no number stays one, and is found at fault

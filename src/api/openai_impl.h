@@ -12,6 +12,7 @@ struct openai {
     bool edit; /* events are called image_edit.… */
     bool stream;
     bool urls;           /* response_format url */
+    size_t n_pictures;   /* that the form names, also beyond the bound */
     unsigned n_partials; /* wanted for each picture */
     bool begun;          /* the stream */
     double sent_s;       /* when something was last sent on it */
