@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utf8proc.h>
+
 #include "api/core_impl.h"
 #include "formats/json.h"
 
@@ -55,17 +57,25 @@ static size_t count_chars(const char *s)
     return n;
 }
 
+/* Nothing that can be seen: spaces of any script, controls, joiners. */
 static bool is_blank(const char *s)
 {
-    static const char *const wide[] = {"\xc2\xa0", "\xe2\x80\x8b", "\xe3\x80\x80", "\xef\xbb\xbf"};
-    while (*s) {
-        size_t n = strspn(s, " \t\r\n\v\f");
-        for (size_t i = 0; n == 0 && i < sizeof wide / sizeof wide[0]; i++)
-            if (strncmp(s, wide[i], strlen(wide[i])) == 0)
-                n = strlen(wide[i]);
-        if (n == 0)
+    utf8proc_int32_t c;
+    utf8proc_ssize_t n;
+    for (; *s; s += n) {
+        n = utf8proc_iterate((const utf8proc_uint8_t *)s, -1, &c);
+        if (n <= 0)
             return false;
-        s += n;
+        switch (utf8proc_category(c)) {
+        case UTF8PROC_CATEGORY_ZS:
+        case UTF8PROC_CATEGORY_ZL:
+        case UTF8PROC_CATEGORY_ZP:
+        case UTF8PROC_CATEGORY_CC:
+        case UTF8PROC_CATEGORY_CF:
+            break;
+        default:
+            return false;
+        }
     }
     return true;
 }

@@ -245,7 +245,7 @@ class Faults(Case):
             self.assertEqual(list(invalid(self.post(prompt="x", seed=value))), ["seed"])
 
     def test_prompts(self):
-        for value in (None, "", " \n\t", 7, ["a"]):
+        for value in (None, "", " \n\t", "\u2003\u3000\u00a0", "\u200b\u200d\ufeff\x7f", 7, ["a"]):
             self.assertEqual(list(invalid(self.post(prompt=value))), ["prompt"])
         self.assertEqual(invalid(self.post()), {"prompt": "is required"})
         self.assertEqual(self.post(prompt="\u20ac" * 32000).status, 200)
