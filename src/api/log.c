@@ -9,21 +9,29 @@
 #include <time.h>
 
 #include "api/core_impl.h"
+#include "base/size.h"
+
+#define VALUE_BYTES_MAX 1024u
 
 /* A JSON string; what is not printable ASCII is escaped byte by byte, so that no client can
- * write anything into a terminal that shows the log. */
+ * write anything into a terminal that shows the log. A long one is cut here: the log would cut the
+ * line, and what is left would be no JSON. */
 static enum err add_string(struct buf *b, const char *name, const char *value)
 {
     enum err rc = buf_printf(b, NULL, "%s\"%s\":\"", b->len > 1 ? "," : "", name);
-    while (!rc && *value) {
+    size_t end = b->len + VALUE_BYTES_MAX;
+    while (!rc && *value && b->len < end) {
         size_t n = 0;
         while (value[n] >= ' ' && value[n] < 0x7f && value[n] != '"' && value[n] != '\\')
             n++;
+        n = min_size(n, end - b->len);
         rc = buf_append(b, value, n, NULL);
         value += n;
-        if (!rc && *value)
+        if (!rc && *value && b->len < end)
             rc = buf_printf(b, NULL, "\\u%04x", (unsigned char)*value++);
     }
+    if (!rc && *value)
+        rc = buf_append(b, "...", 3, NULL);
     return rc ? rc : buf_append(b, "\"", 1, NULL);
 }
 

@@ -754,6 +754,21 @@ class Seen(Case):
         self.assertIn("worker", answer.json["message"])
         self.assertNotIn("database", answer.json["message"])
 
+    def test_long_paths_in_the_access_log(self):
+        for path in ("a" * 8000, "%22" * 2000, "%c3%a9" * 1000 + "long"):
+            self.assertEqual(self.server.call("GET", "/v1/long-" + path).status, 404)
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            lines = [x["path"] for x in self.server.access_log()
+                     if x["path"].startswith("/v1/long-")]
+            if len(lines) == 3:
+                break
+            time.sleep(0.02)
+        self.assertEqual(len(lines), 3)
+        for path in lines:
+            self.assertTrue(path.endswith("..."))
+            self.assertLess(len(json.dumps(path)), 1040)
+
     def test_the_access_log(self):
         task_id = self.draw(prompt="a secret prompt")
         url = self.get(task_id)["generated"][0]
