@@ -86,11 +86,20 @@ static const char *kind_name(const json_t *v)
     return json_is_real(v) ? "a number" : json_kind_name(v);
 }
 
+/* One that came, and was refused before it became a member. */
+static bool is_at_fault(const struct faults *f, const char *name)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (strcmp(f->items[i].field, name) == 0)
+            return true;
+    return false;
+}
+
 static const char *string_of(struct fields *f, const char *name, unsigned flags, size_t chars_max)
 {
     const json_t *v = member(f, name);
     if (!v) {
-        if (flags & FIELD_REQUIRED)
+        if ((flags & FIELD_REQUIRED) && !is_at_fault(f->faults, name))
             field_fault(f, name, "is required");
         return NULL;
     }

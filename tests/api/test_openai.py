@@ -360,6 +360,7 @@ class Edits(Case):
             prompt = [] if any(p[0] == "prompt" and len(p[1]) > 9 for p in parts) else [
                 ("prompt", "x")]
             self.assertIn(reason, self.refused_form(*prompt, *parts))
+        self.assertEqual(self.refused_form(picture, ("prompt", b"\xff")), "prompt: must be valid UTF-8")
 
     def test_bodies_that_are_no_forms(self):
         for kind, body, reason in (
