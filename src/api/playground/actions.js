@@ -2,15 +2,15 @@
 /* What the buttons of a piece do. */
 import { getPicture } from "./api.js";
 import { curlOf } from "./curl.js";
-import { $, copyText, say, scrollTo, tell } from "./page.js";
-import { forgetPiece, hide } from "./pieces.js";
+import { $, copyText, scrollTo, tell } from "./page.js";
 import { addReference } from "./references.js";
+import { removePiece } from "./removal.js";
 import { savePicture } from "./saving.js";
 import { cancel, draw } from "./sending.js";
 import { setSize } from "./sizes.js";
 import { sentence } from "./text.js";
 import { openViewer } from "./viewer.js";
-import { neighbourOf, rearrange, revealNewest } from "./wall.js";
+import { rearrange, revealNewest } from "./wall.js";
 import { fileNameOf } from "./wording.js";
 
 /** By the name in data-do; they get the piece and the click. */
@@ -22,7 +22,7 @@ export const actions = {
   edit,
   curl: copyCurl,
   download: savePicture,
-  remove,
+  remove: removePiece,
 };
 
 function redraw({ prompt, width, height, enhance, pictures }, seed) {
@@ -40,16 +40,6 @@ async function edit(piece) {
   } catch (error) {
     tell(error.message);
   }
-}
-
-function remove(piece) {
-  if (piece.taskId) hide(piece.taskId);
-  rearrange(() => {
-    const next = neighbourOf(piece) ?? $("prompt");
-    forgetPiece(piece);
-    next.focus({ preventScroll: true });
-  });
-  say("Removed.");
 }
 
 async function copyCurl(piece) {

@@ -12,6 +12,7 @@ import { askForKey, keyAccepted, setUpKey, showUsage } from "./key-dialog.js";
 import { tell } from "./page.js";
 import { pieces, restorePieces } from "./pieces.js";
 import { setUpReferences } from "./references.js";
+import { setUpRemoval } from "./removal.js";
 import { sendAgain } from "./sending.js";
 import { shelf } from "./storage.js";
 import { sentence } from "./text.js";
@@ -44,6 +45,7 @@ function start() {
   setUpReferences();
   setUpIntake();
   setUpViewer();
+  setUpRemoval();
   setUpPieces();
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && key.value) refreshList().catch(() => {});

@@ -50,11 +50,16 @@ export function forgetAllPieces() {
 
 export function newPiece(facts) {
   const piece = { ref: randomId(), state: "SENDING", seed: null, enhance: false, pictures: [], createdAt: Date.now(), ...facts };
+  hang(piece);
+  return piece;
+}
+
+/** Where its age puts it. */
+function hang(piece) {
   const at = pieces.findIndex((other) => other.createdAt <= piece.createdAt);
   pieces.splice(at < 0 ? pieces.length : at, 0, piece);
   pieces.filter((other) => !isPending(other)).slice(PIECES_MAX).forEach(forgetPiece);
   change(piece);
-  return piece;
 }
 
 export function forgetPiece(piece) {
@@ -78,9 +83,18 @@ const hidden = new Set(memory.get("hidden", []));
 
 export const isHidden = (taskId) => hidden.has(taskId);
 
+const saveHidden = () => memory.set("hidden", [...hidden].slice(-HIDDEN_MAX));
+
 export function hide(taskId) {
   hidden.add(taskId);
-  memory.set("hidden", [...hidden].slice(-HIDDEN_MAX));
+  saveHidden();
+}
+
+/** One that was hidden and forgotten. */
+export function bringBack(piece) {
+  hidden.delete(piece.taskId);
+  saveHidden();
+  if (!piece.taskId || !pieceOf(piece.taskId)) hang(piece);
 }
 
 /* ---- what the server says ---- */

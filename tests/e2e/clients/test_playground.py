@@ -426,6 +426,25 @@ class Stub(Browsing, ClientTest):
         self.assertTrue(sent.value.post_data_json["input_image"].startswith("data:image/png;base64,"))
         expect(page.locator('.piece[data-state="COMPLETED"]').filter(has_text="on the moon")).to_have_count(2)
 
+    def test_removed_pictures_come_back(self):
+        page = self.open(self.server)
+        for prompt in ("one", "two", "three"):
+            self.wait_until_drawn(self.draw(page, prompt))
+        titles = page.locator(".piece .title")
+        for undo in (lambda: page.get_by_role("button", name="Undo").click(),
+                     lambda: page.keyboard.press("Control+z")):
+            page.locator(".piece").nth(1).get_by_role("button", name="Remove").click()
+            expect(titles).to_have_text(["three", "one"])
+            undo()
+            expect(titles).to_have_text(["three", "two", "one"])
+            expect(page.get_by_role("button", name="Look closer: two")).to_be_focused()
+            expect(page.get_by_role("button", name="Undo")).to_be_hidden()
+        page.reload()
+        expect(titles).to_have_text(["three", "two", "one"])
+        page.locator(".piece").nth(1).get_by_role("button", name="Remove").click()
+        page.reload()
+        expect(titles).to_have_text(["three", "one"])
+
     def test_sources_are_shown(self):
         page = self.open(self.server)
         self.drop(page, "blue.png", png())
