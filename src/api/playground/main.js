@@ -15,6 +15,7 @@ import { setUpReferences } from "./references.js";
 import { setUpRemoval } from "./removal.js";
 import { sendAgain } from "./sending.js";
 import { shelf } from "./storage.js";
+import { setUpTab } from "./tab.js";
 import { sentence } from "./text.js";
 import { setUpTheme } from "./theme.js";
 import { setUpViewer } from "./viewer.js";
@@ -46,6 +47,7 @@ function start() {
   setUpIntake();
   setUpViewer();
   setUpRemoval();
+  setUpTab();
   setUpPieces();
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && key.value) refreshList().catch(() => {});

@@ -640,6 +640,22 @@ class Surroundings(Browsing, ServiceTest):
         self.wait_until_drawn(piece)
         expect(page.get_by_role("alert")).to_be_hidden()
 
+    def test_title_tells_how_far_it_is(self):
+        page = self.open(self.serve("--model", self.slow_model(1000)))
+        expect(page).to_have_title("Easel")
+        piece = self.draw(page, "a cat")
+        expect(page).to_have_title(re.compile(r"^\d+\u00a0% · Easel$"))
+        piece.get_by_role("button", name="Cancel").click()
+        expect(page).to_have_title("Easel")
+        # no tab of this browser is ever hidden
+        page.evaluate("() => Object.defineProperty(document, 'hidden', { get: () => globalThis.away })")
+        page.evaluate("() => { globalThis.away = true; }")
+        piece = self.draw(page, "a dog")
+        piece.get_by_role("button", name="Cancel").click()
+        expect(page).to_have_title("Done · Easel")
+        page.evaluate("() => { globalThis.away = false; document.dispatchEvent(new Event('visibilitychange')); }")
+        expect(page).to_have_title("Easel")
+
     def test_expired_picture_is_told(self):
         server = self.serve("--stub", "--result-hours", 0.0004)
         server.wait_for_worker()
