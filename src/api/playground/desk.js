@@ -3,7 +3,7 @@
 import { clearFaults, showFaults } from "./faults.js";
 import { key } from "./key.js";
 import { askForKey } from "./key-dialog.js";
-import { $, dialogIsOpen, say, tell } from "./page.js";
+import { $, dialogIsOpen, hush, say, tell } from "./page.js";
 import { forgetPiece, pieces } from "./pieces.js";
 import { references } from "./references.js";
 import { draw } from "./sending.js";
@@ -50,6 +50,7 @@ function submit(event) {
     prompt: $("prompt").value.trim(), width: side("width"), height: side("height"), enhance: $("enhance").checked,
     seed: seedText() ? Number(seedText()) : null, pictures: references.map(({ picture }) => picture),
   };
+  hush();
   remember();
   rearrange(() => draw(facts, takeBack));
   revealNewest();

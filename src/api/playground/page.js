@@ -17,7 +17,12 @@ export function tell(text) {
   $("passing").textContent = text;
   $("passing").hidden = false;
   clearTimeout(passingTimer);
-  passingTimer = setTimeout(() => { $("passing").hidden = true; }, 3500);
+  passingTimer = setTimeout(hush, 3500);
+}
+
+/** What was told is not needed any more. */
+export function hush() {
+  $("passing").hidden = true;
 }
 
 export const dialogIsOpen = () => Boolean(document.querySelector("dialog[open]"));

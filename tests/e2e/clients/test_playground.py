@@ -169,6 +169,7 @@ class Nano(Browsing, ClientTest):
         expect(page.get_by_label("Prompt", exact=True)).to_have_value("a red apple on a blue background")
         expect(page.locator("#passing")).to_contain_text("Press Draw")
         page.keyboard.press("Control+Enter")
+        self.assertFalse(page.locator("#passing").is_visible())
         piece = self.wait_until_drawn(page.locator(".piece").first)
         picture = piece.get_by_role("img", name="a red apple on a blue background")
         expect(picture).to_be_visible()
