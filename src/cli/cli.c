@@ -112,6 +112,24 @@ struct winsize cli_screen_size(int fd)
     return w;
 }
 
+char *cli_make_plain(char *text, const char *kept)
+{
+    for (char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p, next = (unsigned char)p[1];
+        if (strchr(kept, c))
+            continue;
+        if (c == '\n' || c == '\t' || c == '\r') {
+            *p = ' ';
+        } else if (c < 0x20 || c == 0x7f) {
+            *p = '?';
+        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) { /* C1, in UTF-8 */
+            *p++ = '?';
+            *p = '?';
+        }
+    }
+    return text;
+}
+
 static void on_signal(int number)
 {
     (void)number;

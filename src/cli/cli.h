@@ -45,6 +45,10 @@ bool cli_parse_size(const char *text, unsigned *width, unsigned *height);
 /* Of the terminal at fd; 80×24 if it does not say. */
 struct winsize cli_screen_size(int fd);
 
+/* Text of others, so that it can be shown: what a terminal would take for an order to itself (escape
+ * sequences) becomes "?", and white space that is not in `kept` a space. In place, returned. */
+char *cli_make_plain(char *text, const char *kept);
+
 /* Ctrl-C and SIGTERM: the first asks to stop, the second ends the program. */
 void cli_catch_interrupts(void);
 bool cli_interrupted(void);

@@ -124,7 +124,7 @@ const char *operator_cut(const char *text, size_t chars, char *buf, size_t size)
         bool starts = ((unsigned char)*p & 0xc0) != 0x80; /* UTF-8: a character's first byte */
         if (starts && shown++ == chars)
             break;
-        buf[n++] = (unsigned char)*p < 0x20 || *p == 0x7f ? ' ' : *p;
+        buf[n++] = *p;
     }
     snprintf(buf + n, size - n, "%s", *p ? "…" : "");
     return buf;
@@ -167,11 +167,10 @@ void listing_cell(struct listing *l, const char *text)
             return;
         l->cells = more;
     }
-    l->cells[l->n_cells] = strdup(text);
-    if (l->cells[l->n_cells])
-        l->n_cells++;
-    else
-        l->failed = true;
+    char *cell = strdup(text);
+    l->failed |= !cell;
+    if (cell)
+        l->cells[l->n_cells++] = cli_make_plain(cell, "");
 }
 
 /* Characters on the terminal, where each of UTF-8's takes one column. */

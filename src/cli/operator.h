@@ -40,7 +40,7 @@ const char *operator_credits(int64_t micro, char *buf, size_t size);
 const char *operator_time(int64_t ms, char buf[TIME_CHARS]);
 /* For JSON: seconds since 1970 with fraction, null for 0. */
 json_t *operator_json_time(int64_t ms);
-/* Text from outside on one line, cut to so many characters. */
+/* Cut to so many characters. */
 const char *operator_cut(const char *text, size_t chars, char *buf, size_t size);
 /* Print one object and free it; an exit code. */
 int operator_print_json(json_t *object);

@@ -39,6 +39,11 @@ static void on_text(void *user, const char *key, const char *value)
 /* A word for the shell, in single quotes. */
 static void print_quoted(const char *s)
 {
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
+    if (*s && s[strspn(s, plain)] == '\0') {
+        fputs(s, stdout);
+        return;
+    }
     putchar('\'');
     for (; *s; s++) {
         if (*s == '\'')
@@ -66,10 +71,7 @@ static void print_command(const struct picture_facts *f)
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (f->values[options[i].key]) {
             printf(" %s ", options[i].option);
-            if (options[i].key == KEY_MODEL)
-                print_quoted(f->values[KEY_MODEL]);
-            else
-                fputs(f->values[options[i].key], stdout);
+            print_quoted(f->values[options[i].key]);
         }
     int64_t n = 0;
     if (f->values[KEY_REFERENCES] && cli_parse_int(f->values[KEY_REFERENCES], 1, 10, &n))
@@ -115,6 +117,9 @@ static int show(const char *path, bool json)
     } else if (json) {
         print_json(&facts, width, height);
     } else {
+        for (int i = 0; i < N_KEYS; i++)
+            if (facts.values[i])
+                cli_make_plain(facts.values[i], "\n\t");
         print_facts(&facts, width, height);
         if (facts.values[KEY_PROMPT])
             print_command(&facts);

@@ -100,8 +100,10 @@ static json_t *as_json(const struct task *t)
 
 static void print_line(const char *name, const char *value)
 {
-    if (value)
-        printf("%-10s %s\n", name, value);
+    char *plain = value ? strdup(value) : NULL;
+    if (plain)
+        printf("%-10s %s\n", name, cli_make_plain(plain, "\n\t"));
+    free(plain);
 }
 
 static void print_text(const struct task *t)

@@ -294,6 +294,21 @@ class Cli(unittest.TestCase):
         self.assertEqual(png_pixels((self.dir / "a.png").read_bytes()),
                          png_pixels((self.dir / "again.png").read_bytes()))
 
+    def test_show_of_a_picture_that_means_no_good(self):
+        def text(key, value):
+            body = b"tEXt" + key + b"\0" + value
+            return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        reference = REFERENCE.read_bytes()
+        texts = (text(b"prompt", b"a cat\x1b]0;mine\x07\x9b2J") + text(b"size", b"1x1; touch owned") +
+                 text(b"seed", b"$(touch owned)") + text(b"model", b"\x1b[2J"))
+        (self.dir / "bad.png").write_bytes(reference[:33] + texts + reference[33:])
+        shown = self.easel("show", "bad.png").stdout
+        self.assertIn("a cat", shown)
+        self.assertFalse(re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", shown), shown)
+        words = shlex.split(shown.split("Draw it again:\n")[1])
+        self.assertEqual((words[words.index("-s") + 1], words[words.index("--seed") + 1]),
+                         ("1x1; touch owned", "$(touch owned)"))
+
     def test_show_without_metadata_and_without_picture(self):
         done = self.easel("show", REFERENCE)
         self.assertEqual(done.returncode, 0, done.stderr)

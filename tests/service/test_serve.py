@@ -367,6 +367,12 @@ class Operator(ServiceTest):
         self.assertTrue(rows[0].endswith("…"))
         self.assertEqual(len(self.easel("task", "list", "--limit", 2).stdout.splitlines()), 3)
 
+        # nothing that a terminal would obey
+        server.submit(prompt="a\x1b[2J\x9b1mb\tc", key=self.easel("key", "create", "b").stdout.strip())
+        odd = self.easel("task", "list").stdout.splitlines()[1]
+        self.assertIn("a?[2J??1mb c", odd)
+        self.assertIn("a?[2J??1mb\tc", self.easel("task", "show", odd.split()[0]).stdout)
+
         self.assertIn("cancelled", self.easel("task", "cancel", ids[0]).stdout)
         failed = json.loads(self.easel("task", "list", "--state", "failed", "--json").stdout)
         self.assertEqual([t["id"] for t in failed], ids[:1])
