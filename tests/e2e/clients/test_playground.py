@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from pictures import png, size_of  # noqa: E402
 from service import NANO, ClientTest  # noqa: E402
-from running import EASEL, Server, ServiceTest, environment  # noqa: E402
+from running import EASEL, PATIENCE_S, Server, ServiceTest, environment  # noqa: E402
 import tap  # noqa: E402
 
 try:
@@ -31,7 +31,7 @@ except ImportError:
     sync_playwright = None
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PATIENCE_MS = 60000  # for a busy machine; every wait ends as soon as it can
+PATIENCE_MS = 1000 * PATIENCE_S  # for a busy machine; every wait ends as soon as it can
 SCREENSHOTS = os.environ.get("EASEL_SCREENSHOTS")
 
 # What has been on the page for a moment only: states of the newest picture and its previews.
