@@ -64,10 +64,12 @@ static void print_command(const struct picture_facts *f)
     } options[] = {{KEY_MODEL, "-m"}, {KEY_SIZE, "-s"}, {KEY_SEED, "--seed"},
                    {KEY_STEPS, "--steps"}, {KEY_GUIDANCE, "--guidance"}};
     const char *prompt = f->values[KEY_ENHANCED] ? f->values[KEY_ENHANCED] : f->values[KEY_PROMPT];
-    fputs("\nDraw it again:\n  easel draw ", stdout);
-    if (prompt[0] == '-')
-        fputs("-- ", stdout);
-    print_quoted(prompt);
+    bool like_an_option = prompt[0] == '-'; /* then it stands behind them all */
+    fputs("\nDraw it again:\n  easel draw", stdout);
+    if (!like_an_option) {
+        putchar(' ');
+        print_quoted(prompt);
+    }
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (f->values[options[i].key]) {
             printf(" %s ", options[i].option);
@@ -77,6 +79,10 @@ static void print_command(const struct picture_facts *f)
     if (f->values[KEY_REFERENCES] && cli_parse_int(f->values[KEY_REFERENCES], 1, 10, &n))
         for (int64_t i = 0; i < n; i++)
             printf(" -i REFERENCE%lld", (long long)i + 1);
+    if (like_an_option) {
+        fputs(" -- ", stdout);
+        print_quoted(prompt);
+    }
     putchar('\n');
 }
 

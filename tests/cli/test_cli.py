@@ -294,6 +294,16 @@ class Cli(unittest.TestCase):
         self.assertEqual(png_pixels((self.dir / "a.png").read_bytes()),
                          png_pixels((self.dir / "again.png").read_bytes()))
 
+    def test_show_of_a_prompt_like_an_option(self):
+        done = self.easel("draw", "-m", TINY, "--steps", 1, "-s", "256x272", "-o", "a.png", "--", "-o b.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        command = shlex.split(self.easel("show", "a.png").stdout.split("Draw it again:\n")[1])
+        command[command.index("-m") + 1] = str(TINY)
+        done = self.easel("draw", "-o", "again.png", *command[2:])
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(png_pixels((self.dir / "a.png").read_bytes()),
+                         png_pixels((self.dir / "again.png").read_bytes()))
+
     def test_show_of_a_picture_that_means_no_good(self):
         def text(key, value):
             body = b"tEXt" + key + b"\0" + value
