@@ -9,6 +9,7 @@ import resource
 import struct
 import subprocess
 import tempfile
+import unittest
 import zlib
 from pathlib import Path
 
@@ -106,3 +107,16 @@ class Server:
 
     def blobs(self):
         return self.do("blobs")["blobs"]
+
+
+class ServerTest(unittest.TestCase):
+    """One server for all tests of a class, which may say how it is to be."""
+    options = {}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(**cls.options)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()

@@ -3,29 +3,18 @@
 """The dialect of Black Forest Labs: what its clients send, and what they read."""
 import json
 import sys
-import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tap  # noqa: E402
-from server import Server, b64, png  # noqa: E402
+from server import ServerTest, b64, png  # noqa: E402
 
 PRO = "/v1/flux-2-pro"
 MISSING = "00000000-0000-4000-8000-000000000000"
 
 
-class Case(unittest.TestCase):
-    options = {}
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Server(**cls.options)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.close()
-
+class Case(ServerTest):
     def call(self, method, path, body=None, **options):
         return self.server.call(method, path, body, header="x-key", **options)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tap  # noqa: E402
-from server import Server, b64, png  # noqa: E402
+from server import ServerTest, b64, png  # noqa: E402
 
 PRO = "/v1/ai/text-to-image/flux-2-pro"
 KLEIN = "/v1/ai/text-to-image/flux-2-klein"
@@ -31,17 +31,7 @@ def invalid(answer):
     return {p["name"]: p["reason"] for p in answer.json["invalid_params"]}
 
 
-class Case(unittest.TestCase):
-    options = {}
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Server(**cls.options)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.close()
-
+class Case(ServerTest):
     def post(self, path=PRO, key=None, headers=None, **fields):
         return self.server.call("POST", path, fields, key=key, headers=headers)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tap  # noqa: E402
-from server import Answer, Server, png  # noqa: E402
+from server import Answer, Server, ServerTest, png  # noqa: E402
 
 GENERATIONS, EDITS = "/v1/images/generations", "/v1/images/edits"
 BOUNDARY = "easel-test-boundary"
@@ -54,17 +54,7 @@ class Pending(threading.Thread):
         return self.answer
 
 
-class Case(unittest.TestCase):
-    options = {}
-
-    @classmethod
-    def setUpClass(cls):
-        cls.server = Server(**cls.options)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.close()
-
+class Case(ServerTest):
     def setUp(self):
         while "task_id" in self.server.do("claim"):
             self.server.do("complete")
