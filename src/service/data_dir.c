@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,14 +24,24 @@ char *service_blobs_path(const char *data_dir)
     return path_join(data_dir, "blobs");
 }
 
+/* Never below /tmp, where others could have put a folder of that name. */
+static const char *home_dir(void)
+{
+    const char *home = getenv("HOME");
+    if (home && *home)
+        return home;
+    const struct passwd *user = getpwuid(geteuid());
+    return user && user->pw_dir && *user->pw_dir ? user->pw_dir : "/";
+}
+
 char *service_default_data_dir(void)
 {
-    const char *xdg = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    const char *xdg = getenv("XDG_DATA_HOME");
     if (geteuid() == 0)
         return strdup("/var/lib/easel");
     if (xdg && *xdg == '/')
         return path_join(xdg, "easel");
-    return path_join(home && *home ? home : "/tmp", ".local/share/easel");
+    return path_join(home_dir(), ".local/share/easel");
 }
 
 static enum err make_dir(const char *path, struct errmsg *em)

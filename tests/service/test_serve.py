@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import pty
+import pwd
 import re
 import resource
 import shlex
@@ -80,6 +81,19 @@ class FirstRun(ServiceTest):
         done = subprocess.run([EASEL, "key", "list"], capture_output=True, text=True,
                               env=environment(HOME=str(server_home), XDG_DATA_HOME=""))
         self.assertIn(str(server_home / ".local/share/easel"), done.stderr)
+
+    def test_default_folder_without_a_home(self):
+        # as an ordinary user, whom root can be for a moment
+        user = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        env = {k: v for k, v in environment(XDG_DATA_HOME="").items() if k != "HOME"}
+        home = pwd.getpwuid(user.get("user", os.geteuid())).pw_dir
+        try:
+            done = subprocess.run([EASEL, "key", "list"], capture_output=True, text=True, env=env, cwd="/",
+                                  **user)
+        except PermissionError:
+            self.skipTest("the program lies where only root can run it")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn(f"no database in {home}/.local/share/easel", done.stderr)
 
     def test_the_journal_gets_no_key(self):
         read_end, write_end = os.pipe()
