@@ -19,7 +19,8 @@ EASEL = os.environ["EASEL_PROGRAM"]
 ROOT = Path(os.environ["EASEL_SOURCE_ROOT"])
 TINY = ROOT / "tests" / "data" / "pipeline" / "model"
 PRO = "/v1/ai/text-to-image/flux-2-pro"
-PATIENCE_S = 60 if os.environ.get("EASEL_SANITIZE", "none") == "none" else 240  # previews take ten times as long then
+SANITIZED = os.environ.get("EASEL_SANITIZE", "none") != "none"  # then previews take ten times as long
+PATIENCE_S = 240 if SANITIZED else 60
 
 
 def environment(**more):

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import tap  # noqa: E402
-from running import EASEL, PRO, ServiceTest, environment, wait_for  # noqa: E402
+from running import EASEL, PRO, SANITIZED, ServiceTest, environment, wait_for  # noqa: E402
 
 
 class FirstRun(ServiceTest):
@@ -44,7 +44,7 @@ class FirstRun(ServiceTest):
             status, answer = server.request("POST", PRO, json.loads(words[words.index("-d") + 1]))
             self.assertEqual(status, 200)
         self.assertEqual(answer["status"], "CREATED")
-        task = server.wait_for_status(answer["task_id"], "COMPLETED", "FAILED", seconds=120)
+        task = server.wait_for_status(answer["task_id"], "COMPLETED", "FAILED")
         self.assertEqual(task["status"], "COMPLETED", task)
         with_link = server.request("GET", task["generated"][0].removeprefix(server.url))
         self.assertEqual(with_link[1][:4], b"\x89PNG")
@@ -420,7 +420,8 @@ class Operator(ServiceTest):
         self.assertEqual(server.stop(), 0)
 
     def test_a_full_disk(self):
-        server = self.serve("--model", self.slow_model(8))
+        # long enough to be seen, and over before its lease is, which a full disk does not let it renew
+        server = self.serve("--model", self.slow_model(2 if SANITIZED else 8))
         pids = (server.process.pid, server.wait_for_worker())
         begun = server.submit()
         server.wait_for_status(begun, "IN_PROGRESS")
