@@ -4,6 +4,7 @@
 import base64
 import contextlib
 import json
+import re
 import struct
 import sys
 import threading
@@ -529,6 +530,21 @@ class Description(unittest.TestCase):
                      "/v1/ai/text-to-image/flux-2-pro", "/v1/files/{name}", "/metrics"):
             self.assertIn(path, document["paths"])
         self.assert_references_resolve(document, document)
+
+    def test_blank_is_what_the_server_takes_for_blank(self):
+        """The pattern of Prompt against the server, at the edges of the pattern's ranges."""
+        server = Server()
+        pattern = server.call("GET", "/openapi.json", key="").json["components"]["schemas"]["Prompt"]["pattern"]
+        known = [c for c in (*range(1, 0x10000), 0x110bd, 0x1d173, 0xe0001) if not 0xd800 <= c <= 0xdfff]
+        blank = {c for c in known if not re.search(pattern, chr(c))}
+        edges = {c for c in blank if not {c - 1, c + 1} <= blank}
+        beyond = {c + step for c in edges for step in (-1, 1)} & (set(known) - blank)
+        self.assertGreater(min(len(edges), len(beyond)), 20)
+        for codes, status in ((edges, 400), (beyond, 200)):
+            for c in codes:
+                answer = server.call("POST", "/v1/ai/text-to-image/flux-2-pro", {"prompt": chr(c)})
+                self.assertEqual(answer.status, status, hex(c))
+        server.close()
 
     def assert_references_resolve(self, node, document):
         children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
