@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -112,45 +114,89 @@ void file_map_release_pages(const struct file_map *map)
         (void)madvise((void *)(uintptr_t)map->ptr, map->len, MADV_DONTNEED);
 }
 
-static enum err write_all(int fd, const uint8_t *p, size_t len)
+enum err file_write_failed(const char *path, struct errmsg *em)
 {
+    return err_set(em, errno == ENOMEM ? ERR_NOMEM : ERR_IO, "cannot write %s: %s", path,
+                   strerror(errno));
+}
+
+enum err file_write_all(int fd, const char *path, const void *bytes, size_t len,
+                        struct errmsg *em)
+{
+    const uint8_t *p = bytes;
     while (len) {
         ssize_t n = write(fd, p, len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return ERR_IO;
+            return file_write_failed(path, em);
         p += n;
         len -= (size_t)n;
     }
     return ERR_OK;
 }
 
-enum err file_write_atomic(const char *path, const void *bytes, size_t len, struct errmsg *em)
+/* A device, a FIFO or a socket has no content that could be kept whole. */
+static enum err write_in_place(const char *path, const void *bytes, size_t len, struct errmsg *em)
 {
-    size_t n = strlen(path) + sizeof ".XXXXXX";
-    char *tmp = malloc(n);
-    if (!tmp)
-        return err_nomem(em, n);
-    snprintf(tmp, n, "%s.XXXXXX", path);
-    int fd = mkstemp(tmp);
-    if (fd < 0) {
-        enum err rc = err_set(em, ERR_IO, "cannot write %s: %s", path, strerror(errno));
-        free(tmp);
-        return rc;
-    }
-    enum err rc = ERR_OK;
-    mode_t mask = umask(0);
-    umask(mask);
-    if (fchmod(fd, 0666 & ~mask) || write_all(fd, bytes, len) || fsync(fd))
-        rc = err_set(em, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    int fd = open(path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return file_write_failed(path, em);
+    enum err rc = file_write_all(fd, path, bytes, len, em);
     if (close(fd) && !rc)
-        rc = err_set(em, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+        rc = file_write_failed(path, em);
+    return rc;
+}
+
+int file_open_beside(const char *path, char **tmp)
+{
+    const char *slash = strrchr(path, '/');
+    size_t dir_len = slash ? (size_t)(slash - path) + 1 : 0;
+    size_t n = dir_len + sizeof ".easel-0123456789abcdef";
+    uint64_t random;
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        return -1;
+    char *name = malloc(n);
+    if (!name) {
+        errno = ENOMEM;
+        return -1;
+    }
+    snprintf(name, n, "%.*s.easel-%016" PRIx64, (int)dir_len, path, random);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        *tmp = name;
+    else
+        free(name);
+    return fd;
+}
+
+static enum err replace(const char *path, const void *bytes, size_t len, struct errmsg *em)
+{
+    char *tmp = NULL;
+    int fd = file_open_beside(path, &tmp);
+    if (fd < 0)
+        return file_write_failed(path, em);
+    enum err rc = file_write_all(fd, path, bytes, len, em);
+    if (!rc && fsync(fd))
+        rc = file_write_failed(path, em);
+    if (close(fd) && !rc)
+        rc = file_write_failed(path, em);
     if (!rc && rename(tmp, path))
-        rc = err_set(em, ERR_IO, "cannot write %s: %s", path, strerror(errno));
+        rc = file_write_failed(path, em);
     if (rc)
         unlink(tmp);
     free(tmp);
+    return rc;
+}
+
+enum err file_write_atomic(const char *path, const void *bytes, size_t len, struct errmsg *em)
+{
+    struct stat st;
+    if (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return write_in_place(path, bytes, len, em);
+    char *target = realpath(path, NULL); /* NULL: there is none yet */
+    enum err rc = replace(target ? target : path, bytes, len, em);
+    free(target);
     return rc;
 }
 

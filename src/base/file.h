@@ -27,9 +27,20 @@ void file_map_close(struct file_map *map);
 void file_map_release_pages(const struct file_map *map);
 
 /* Write to a temporary name in the same folder, fsync, rename: the path holds
- * the old content or all of the new one, never a part. */
+ * the old content or all of the new one, never a part. Of a symbolic link, the file that it
+ * leads to is replaced; what is no file (a device, a FIFO) is written to as it stands. */
 NODISCARD enum err file_write_atomic(const char *path, const void *bytes, size_t len,
                                      struct errmsg *em);
+
+/* A new file for writing in the folder of path, to be renamed to it when it is whole. *tmp: its
+ * name, malloc'ed. Its mode is what the umask leaves of 0666. -1: see errno. */
+int file_open_beside(const char *path, char **tmp);
+
+/* All of bytes to an open file. path: for the message. */
+NODISCARD enum err file_write_all(int fd, const char *path, const void *bytes, size_t len,
+                                  struct errmsg *em);
+/* The error, by errno, of a file that could not be written. */
+NODISCARD enum err file_write_failed(const char *path, struct errmsg *em);
 
 /* What it means that a file could not be written, by errno: ERR_FULL where the disk, a quota or a
  * limit on files' sizes is used up, else ERR_IO. */

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -39,11 +38,6 @@ struct writer {
     size_t n_shards;
     uint64_t total_bytes;
 };
-
-static enum err write_failed(const char *path, struct errmsg *em)
-{
-    return err_set(em, ERR_IO, "cannot write %s: %s", path, strerror(errno));
-}
 
 static enum err spec_bytes(const struct weights_spec *s, uint64_t *out, struct errmsg *em)
 {
@@ -169,20 +163,6 @@ static enum err make_header(const struct writer *w, const struct shard *s, char 
     return ERR_OK;
 }
 
-static enum err write_all(int fd, const char *path, const char *p, size_t len, struct errmsg *em)
-{
-    while (len) {
-        ssize_t n = write(fd, p, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return write_failed(path, em);
-        p += n;
-        len -= (size_t)n;
-    }
-    return ERR_OK;
-}
-
 static enum err write_tensor(const struct writer *w, size_t i, int fd, const char *path,
                              char *chunk, fill_fn *fill, void *ctx, struct errmsg *em)
 {
@@ -198,7 +178,7 @@ static enum err write_tensor(const struct writer *w, size_t i, int fd, const cha
         if (rc && em && !em->text[0])
             return err_set(em, rc, "%s: tensor \"%.200s\" could not be made", path, spec->name);
         if (!rc)
-            rc = write_all(fd, path, chunk, n * size, em);
+            rc = file_write_all(fd, path, chunk, n * size, em);
         if (rc)
             return rc;
         first += n;
@@ -210,22 +190,11 @@ static enum err write_tensor(const struct writer *w, size_t i, int fd, const cha
  * before the work is done. */
 static enum err create_tmp(struct shard *s, uint64_t size_bytes, int *out, struct errmsg *em)
 {
-    size_t n = strlen(s->path) + sizeof ".XXXXXX";
-    char *tmp = malloc(n);
-    if (!tmp)
-        return err_nomem(em, n);
-    snprintf(tmp, n, "%s.XXXXXX", s->path);
-    int fd = mkstemp(tmp);
-    if (fd < 0) {
-        free(tmp);
-        return write_failed(s->path, em);
-    }
-    s->tmp = tmp;
-    mode_t mask = umask(0);
-    umask(mask);
-    if (fchmod(fd, 0666 & ~mask) ||
-        (fallocate(fd, 0, 0, (off_t)size_bytes) && errno != EOPNOTSUPP && errno != ENOSYS)) {
-        enum err rc = write_failed(s->path, em);
+    int fd = file_open_beside(s->path, &s->tmp);
+    if (fd < 0)
+        return file_write_failed(s->path, em);
+    if (fallocate(fd, 0, 0, (off_t)size_bytes) && errno != EOPNOTSUPP && errno != ENOSYS) {
+        enum err rc = file_write_failed(s->path, em);
         close(fd);
         return rc;
     }
@@ -244,13 +213,13 @@ static enum err write_shard(const struct writer *w, struct shard *s, fill_fn *fi
     if (!rc)
         rc = create_tmp(s, header_len + s->data_bytes, &fd, em);
     if (!rc)
-        rc = write_all(fd, s->path, header, header_len, em);
+        rc = file_write_all(fd, s->path, header, header_len, em);
     for (size_t i = s->first; !rc && i < s->first + s->n; i++)
         rc = write_tensor(w, i, fd, s->path, chunk, fill, ctx, em);
     if (!rc && fsync(fd))
-        rc = write_failed(s->path, em);
+        rc = file_write_failed(s->path, em);
     if (fd >= 0 && close(fd) && !rc)
-        rc = write_failed(s->path, em);
+        rc = file_write_failed(s->path, em);
     free(header);
     free(chunk);
     return rc;
@@ -287,7 +256,7 @@ static enum err publish(struct writer *w, struct errmsg *em)
     for (size_t i = 0; !rc && i < w->n_shards; i++) {
         struct shard *s = &w->shards[i];
         if (rename(s->tmp, s->path)) {
-            rc = write_failed(s->path, em);
+            rc = file_write_failed(s->path, em);
         } else {
             free(s->tmp);
             s->tmp = NULL;

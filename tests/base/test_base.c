@@ -2,6 +2,8 @@
 /* base/: errors, buffers, files, the thread pool, number formats. */
 #include "test.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -66,6 +68,68 @@ static void test_half_types_convert(void **state)
         assert_int_equal(bf16_from_f32(f32_from_bf16((uint16_t)h)), h);
     uint16_t unaligned[3] = {0, 0x3f80, 0x4000};
     assert_true(f32_load((char *)unaligned + 2, DTYPE_BF16, 1) == 2.0f);
+}
+
+static char *content(const char *path)
+{
+    struct errmsg em;
+    struct buf b = {0};
+    assert_ok(file_read(path, 1000, &b, &em));
+    return (char *)b.ptr;
+}
+
+static void assert_content(const char *path, const char *wanted)
+{
+    char *found = content(path);
+    assert_string_equal(found, wanted);
+    free(found);
+}
+
+/* Links are written through; devices and FIFOs are not made files; any name that the system
+ * takes is taken; the permissions are those of any new file. */
+static void test_writing_leaves_what_is_there(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    struct stat st;
+    char dir[] = "/tmp/easel-base-XXXXXX", name[NAME_MAX + 1];
+    assert_non_null(mkdtemp(dir));
+    char *file = path_join(dir, "file"), *link = path_join(dir, "link"),
+         *fifo = path_join(dir, "fifo");
+    assert_ok(file_write_atomic(file, "old", 3, &em));
+    mode_t mask = umask(0);
+    umask(mask);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0666 & ~mask);
+    assert_int_equal(symlink("file", link), 0);
+    assert_ok(file_write_atomic(link, "new", 3, &em));
+    assert_int_equal(lstat(link, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_content(file, "new");
+
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    int reader = open(fifo, O_RDONLY | O_NONBLOCK);
+    char got[8] = "";
+    assert_ok(file_write_atomic(fifo, "abc", 3, &em));
+    assert_int_equal(read(reader, got, sizeof got - 1), 3);
+    assert_string_equal(got, "abc");
+    close(reader);
+    assert_int_equal(stat(fifo, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+
+    memset(name, 'n', NAME_MAX);
+    name[NAME_MAX] = '\0';
+    char *longest = path_join(dir, name);
+    assert_ok(file_write_atomic(longest, "long", 4, &em));
+    assert_content(longest, "long");
+    assert_fails(file_write_atomic(dir, "x", 1, &em), ERR_IO, "cannot write");
+
+    char *const all[] = {file, link, fifo, longest};
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(unlink(all[i]), 0);
+        free(all[i]);
+    }
+    assert_int_equal(rmdir(dir), 0); /* no temporary file was left behind */
 }
 
 static void test_files(void **state)
@@ -212,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_sizes_do_not_wrap),
         cmocka_unit_test(test_half_types_convert),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_writing_leaves_what_is_there),
         cmocka_unit_test(test_pool_runs_each_task_once),
         cmocka_unit_test(test_cpu_levels),
         cmocka_unit_test(test_memory_is_given_back_in_parts),
