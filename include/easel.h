@@ -179,6 +179,7 @@ struct easel_picture {
     char *prompt;          /* as asked */
     char *enhanced_prompt; /* as drawn when it was enhanced, else NULL */
     char *model;
+    char *transformer_file, *autoencoder_file; /* names, without folders, or NULL */
     unsigned n_references;
     unsigned n_tokens;         /* of the prompt as drawn, template included */
     unsigned n_tokens_dropped; /* that did not fit and were cut */
@@ -220,12 +221,16 @@ EASEL_API enum easel_status easel_picture_encode_quality(const struct easel_pict
 EASEL_API enum easel_status easel_rgb_encode(const uint8_t *rgb, unsigned width, unsigned height,
                                              const char *format, int quality, void **bytes,
                                              size_t *len, struct easel_error *error);
-/* Written whole or not at all. format NULL: by the path's ending. */
+/* Written whole or not at all, through a symbolic link to where it leads; a device or a FIFO is
+ * written to. format NULL: by the path's ending. */
 EASEL_API enum easel_status easel_picture_save(const struct easel_picture *picture,
                                                const char *path, const char *format,
                                                struct easel_error *error);
 /* The format that a path's ending means ("png", "jpeg", "webp"), or NULL. */
 EASEL_API const char *easel_format_of_path(const char *path);
+
+/* The format that a picture file's first bytes tell, or NULL. */
+EASEL_API const char *easel_format_of_bytes(const void *bytes, size_t len);
 
 /* Calls fn for each parameter that a picture file carries (prompt, seed, …).
  * width, height: of the picture, may be NULL. */

@@ -108,21 +108,21 @@ static int bench_kernels(struct bench_command *c)
 {
     struct easel_error error;
     struct easel_bench_limits limits = {0};
+    int code = 0;
     c->rows = json_array();
     enum easel_status status = easel_bench_kernels(&c->model, on_row, c, &limits, &error);
     if (!status && c->json) {
-        json_t *o = json_pack("{s:f, s:f, s:O}", "peak_gflops", limits.peak_gflops,
-                              "peak_gbytes_per_s", limits.peak_gbytes_per_s, "rows", c->rows);
-        json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-        putchar('\n');
-        json_decref(o);
+        code = cli_print_json(json_pack("{s:f, s:f, s:O}", "peak_gflops", limits.peak_gflops,
+                                        "peak_gbytes_per_s", limits.peak_gbytes_per_s, "rows",
+                                        c->rows),
+                              JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     } else if (!status) {
         printf("\nPeak of this machine, measured in turns with the above: %.1f GFLOP/s of fused "
                "multiply-adds,\n%.1f GB/s read from memory.\n",
                limits.peak_gflops, limits.peak_gbytes_per_s);
     }
     json_decref(c->rows);
-    return status ? cli_failed(status, &error) : 0;
+    return status ? cli_failed(status, &error) : code;
 }
 
 static int on_progress(void *user, const struct easel_progress *p)
@@ -144,8 +144,8 @@ static json_t *stages_json(const struct easel_picture *p, const struct easel_ben
     return stages;
 }
 
-static void print_picture_json(const struct easel_model_info *info, const struct easel_picture *p,
-                               const struct easel_bench_picture *b)
+static int print_picture_json(const struct easel_model_info *info, const struct easel_picture *p,
+                              const struct easel_bench_picture *b)
 {
     json_t *seconds = json_object();
     for (int i = 0; i < EASEL_N_STAGES; i++)
@@ -158,9 +158,7 @@ static void print_picture_json(const struct easel_model_info *info, const struct
                           seconds, "seconds_total", p->seconds_total, "stages", stages_json(p, b),
                           "peak_gflops", b->peak_gflops, "guidance", p->guidance,
                           "peak_memory_bytes", (json_int_t)p->peak_memory_bytes);
-    json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(o);
+    return cli_print_json(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 }
 
 static void print_stage(const char *name, double seconds, double flops,
@@ -201,6 +199,7 @@ static int bench_model(struct bench_command *c, const char *name)
     struct easel_picture *picture = NULL;
     struct easel_bench_picture measured;
     struct progress_view view;
+    int code = 0;
     enum easel_status status = easel_model_open(name, &c->model, &model, &error);
     if (!status) {
         cli_catch_interrupts();
@@ -218,12 +217,12 @@ static int bench_model(struct bench_command *c, const char *name)
         progress_view_end(&view);
     }
     if (!status && c->json)
-        print_picture_json(easel_model_info(model), picture, &measured);
+        code = print_picture_json(easel_model_info(model), picture, &measured);
     else if (!status)
         print_picture(easel_model_info(model), picture, &measured);
     easel_picture_free(picture);
     easel_model_close(model);
-    return status ? cli_failed(status, &error) : 0;
+    return status ? cli_failed(status, &error) : code;
 }
 
 static int run(struct bench_command *c, int argc, char **argv)

@@ -130,6 +130,42 @@ char *cli_make_plain(char *text, const char *kept)
     return text;
 }
 
+int cli_print_json(json_t *object, size_t flags)
+{
+    if (!object) {
+        cli_error("out of memory, or a name that is no UTF-8, which JSON cannot hold");
+        return EXIT_FAILED;
+    }
+    json_dumpf(object, stdout, flags);
+    putchar('\n');
+    fflush(stdout);
+    json_decref(object);
+    return 0;
+}
+
+size_t cli_control_length(const char *p)
+{
+    unsigned char c = (unsigned char)p[0], next = (unsigned char)p[1];
+    if (c < 0x20 || c == 0x7f)
+        return 1;
+    return c == 0xc2 && next >= 0x80 && next < 0xa0 ? 2 : 0;
+}
+
+void cli_print_text(const char *text, int indent)
+{
+    while (*text) {
+        size_t n = cli_control_length(text);
+        if (*text == '\n')
+            printf("\n%*s", indent, "");
+        else if (!n)
+            putchar(*text);
+        else
+            for (size_t i = 0; i < n; i++)
+                printf("\\x%02x", (unsigned char)text[i]);
+        text += n ? n : 1;
+    }
+}
+
 static void on_signal(int number)
 {
     (void)number;

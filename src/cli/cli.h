@@ -4,6 +4,7 @@
 #ifndef EASEL_CLI_CLI_H
 #define EASEL_CLI_CLI_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,6 +45,15 @@ bool cli_parse_size(const char *text, unsigned *width, unsigned *height);
 
 /* Of the terminal at fd; 80×24 if it does not say. */
 struct winsize cli_screen_size(int fd);
+/* Print an object, where NULL is one that could not be made, and free it; an exit code. flags:
+ * jansson's. */
+int cli_print_json(json_t *object, size_t flags);
+/* How many bytes at p are a control character, which a terminal would obey (ASCII's, DEL, and
+ * U+0080 to U+009F in UTF-8); 0: none. */
+size_t cli_control_length(const char *p);
+/* Text from a file, as it is safe on a terminal: control characters become \x1b and the like, and
+ * after a line end come indent spaces. */
+void cli_print_text(const char *text, int indent);
 
 /* Text of others, so that it can be shown: what a terminal would take for an order to itself (escape
  * sequences) becomes "?", and white space that is not in `kept` a space. In place, returned. */

@@ -230,12 +230,48 @@ static int parse(struct draw_command *c, int argc, char **argv)
     return rc;
 }
 
+static int cannot_write(const char *what, const char *path)
+{
+    cli_error("cannot write to %s%s: %s", what, path, strerror(errno));
+    return EXIT_FAILED;
+}
+
+/* Whether a file of that name can be made, or what stands there be written to. */
+static int check_place(const char *path)
+{
+    struct stat st;
+    bool exists = !stat(path, &st);
+    if (!exists && errno != ENOENT)
+        return cannot_write("", path);
+    if (exists && S_ISDIR(st.st_mode))
+        return cli_usage("draw", "%s is a folder; name a file", path);
+    if (exists && !S_ISREG(st.st_mode)) /* a device or a FIFO */
+        return access(path, W_OK) ? cannot_write("", path) : 0;
+    const char *slash = strrchr(path, '/');
+    char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    if (!dir) {
+        cli_error("out of memory");
+        return EXIT_FAILED;
+    }
+    int rc = access(dir, W_OK | X_OK) ? cannot_write("the folder ", dir) : 0;
+    free(dir);
+    return rc;
+}
+
+static int check_json(const char *path)
+{
+    json_t *name = json_string(path);
+    if (!name)
+        return cli_usage("draw", "the output's name is no UTF-8, which --json cannot print");
+    json_decref(name);
+    return 0;
+}
+
 /* Told before the work, not after it: a place that cannot be written to. */
 static int check_output(const struct draw_command *c)
 {
-    struct stat st;
     if (!c->output)
-        return 0;
+        return check_place("easel.png");
     if (!strcmp(c->output, "-")) {
         if (c->count > 1)
             return cli_usage("draw", "standard output takes one picture; use -n 1");
@@ -245,21 +281,14 @@ static int check_output(const struct draw_command *c)
             return cli_usage("draw", "not writing a picture to a terminal; use -o FILE");
         return 0;
     }
+    if (!*c->output)
+        return cli_usage("draw", "the output's name is empty; use -o FILE");
     if (!c->format && !easel_format_of_path(c->output))
         return cli_usage("draw", "%s: the ending names no format; use .png, .jpg or .webp, or "
                                  "--format",
                          c->output);
-    if (!stat(c->output, &st) && S_ISDIR(st.st_mode))
-        return cli_usage("draw", "%s is a folder; name a file", c->output);
-    const char *slash = strrchr(c->output, '/');
-    char *dir = slash ? strndup(c->output, (size_t)(slash - c->output) + 1) : strdup(".");
-    int rc = 0;
-    if (!dir || access(dir, W_OK | X_OK)) {
-        cli_error("cannot write to the folder %s: %s", dir ? dir : ".", strerror(errno));
-        rc = EXIT_FAILED;
-    }
-    free(dir);
-    return rc;
+    int rc = c->json ? check_json(c->output) : 0;
+    return rc ? rc : check_place(c->output);
 }
 
 static int on_progress(void *user, const struct easel_progress *p)
@@ -291,7 +320,7 @@ static char *output_path(const struct draw_command *c, const struct easel_pictur
     return path;
 }
 
-static void print_json(const struct easel_picture *p, const char *path)
+static int print_json(const struct easel_picture *p, const char *path)
 {
     json_t *seconds = json_object();
     for (int i = 0; i < EASEL_N_STAGES; i++)
@@ -307,19 +336,17 @@ static void print_json(const struct easel_picture *p, const char *path)
                           "enhanced_prompt", p->enhanced_prompt, "tokens", (int)p->n_tokens,
                           "tokens_dropped", (int)p->n_tokens_dropped, "seconds", seconds,
                           "peak_memory_bytes", (json_int_t)p->peak_memory_bytes);
-    if (o) {
-        json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-        putchar('\n');
-        fflush(stdout);
-    }
-    json_decref(o);
+    return cli_print_json(o, JSON_COMPACT | JSON_REAL_PRECISION(6));
 }
 
 static void print_text(const struct easel_picture *p, const char *path)
 {
     char duration[32];
-    if (p->enhanced_prompt)
-        printf("prompt: %s\n", p->enhanced_prompt);
+    if (p->enhanced_prompt) {
+        printf("prompt: ");
+        cli_print_text(p->enhanced_prompt, (int)strlen("prompt: "));
+        putchar('\n');
+    }
     printf("%s  %ux%u  seed %lld  %u steps  %s", path, p->width, p->height, (long long)p->seed,
            p->steps, cli_duration(p->seconds_total, duration, sizeof duration));
     if (p->drawn_width < p->width || p->drawn_height < p->height)
@@ -364,7 +391,7 @@ static int save(const struct draw_command *c, const struct easel_picture *p, int
     if (status)
         rc = cli_failed(status, &error);
     else if (c->json)
-        print_json(p, path);
+        rc = print_json(p, path);
     else if (!c->quiet)
         print_text(p, path);
     free(path);
@@ -391,6 +418,11 @@ static int draw_all(struct draw_command *c, struct easel_model *model)
         progress_view_start(&c->view);
         enum easel_status status = easel_draw(model, &c->draw, &picture, &error);
         progress_view_end(&c->view);
+        if (status == EASEL_CANCELLED && i) {
+            cli_error("stopped; %lld of %lld pictures were drawn", (long long)i,
+                      (long long)c->count);
+            return EXIT_INTERRUPTED;
+        }
         if (status)
             return cli_failed(status, &error);
         int rc = save(c, picture, i);

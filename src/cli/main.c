@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -45,7 +47,15 @@ static const struct command {
     {"webhook", cmd_webhook},
 };
 
-int main(int argc, char **argv)
+/* Files opened later must not come to stand where a closed standard stream was. */
+static void open_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            return;
+}
+
+static int run(int argc, char **argv)
 {
     if (argc < 2) {
         fputs(help, stderr);
@@ -61,13 +71,19 @@ int main(int argc, char **argv)
         return 0;
     }
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
-        if (!strcmp(name, commands[i].name)) {
-            int rc = commands[i].run(argc - 1, argv + 1);
-            if (fflush(stdout) && !rc) {
-                cli_error("cannot write to standard output");
-                rc = EXIT_FAILED;
-            }
-            return rc;
-        }
+        if (!strcmp(name, commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
     return cli_usage("", "there is no command \"%s\"", name);
+}
+
+int main(int argc, char **argv)
+{
+    open_standard_streams();
+    int rc = run(argc, argv);
+    /* ferror: what failed may have been flushed before */
+    if ((fflush(stdout) || ferror(stdout)) && !rc) {
+        cli_error("cannot write to standard output");
+        rc = EXIT_FAILED;
+    }
+    return rc;
 }

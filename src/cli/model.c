@@ -9,7 +9,7 @@
 #include "cli/cli.h"
 
 static const char help[] =
-    "Usage: easel model list\n"
+    "Usage: easel model list [--json]\n"
     "       easel model show [MODEL] [--json]\n"
     "       easel model random SHAPE DIR\n"
     "\n"
@@ -26,23 +26,38 @@ static const char help[] =
     "  easel model show nano\n"
     "  easel model random klein-4b /tmp/klein && easel bench model /tmp/klein -s 256x256\n";
 
-static void print_name(void *user, const char *name, const char *path, const char *error)
+struct listed {
+    json_t *array; /* NULL: print rows */
+    size_t n;
+    bool failed;
+};
+
+static void list_one(void *user, const char *name, const char *path, const char *error)
 {
-    size_t *n = user;
-    ++*n;
+    struct listed *l = user;
+    l->n++;
+    if (l->array) {
+        json_t *o = json_pack("{s:s, s:s, s:s?}", "name", name, "folder", path, "error", error);
+        l->failed = json_array_append_new(l->array, o) || l->failed;
+        return;
+    }
     printf("%-20s %s\n", name, path);
     if (error)
         printf("%-20s cannot be used: %s\n", "", error);
 }
 
-static int list(void)
+static int list(bool json)
 {
     struct easel_error error;
-    size_t n = 0;
-    enum easel_status status = easel_model_list(print_name, &n, &error);
-    if (status)
-        return cli_failed(status, &error);
-    if (!n)
+    struct listed l = {.array = json ? json_array() : NULL};
+    enum easel_status status = easel_model_list(list_one, &l, &error);
+    if (status || l.failed) {
+        json_decref(l.array);
+        return status ? cli_failed(status, &error) : cli_print_json(NULL, 0);
+    }
+    if (json)
+        return cli_print_json(l.array, JSON_INDENT(2));
+    if (!l.n)
         printf("No model is installed. Put a folder in the diffusers layout into "
                "~/.local/share/easel/models,\nor name its parent folder in $EASEL_MODELS.\n");
     return 0;
@@ -57,15 +72,22 @@ static const char *millions(uint64_t n, char *buf, size_t size)
     return buf;
 }
 
+/* A text that the model's files may have worded. */
+static void print_fact(const char *name, const char *text)
+{
+    printf("%-14s ", name);
+    cli_print_text(text, 15);
+    putchar('\n');
+}
+
 static void print_text(const struct easel_model_info *m)
 {
     char n[32], b[32];
-    printf("%-14s %s\n", "name", m->name);
-    printf("%-14s %s\n", "folder", m->path);
+    print_fact("name", m->name);
+    print_fact("folder", m->path);
     if (*m->description)
-        printf("%-14s %s\n", "", m->description);
-    printf("%-14s %s\n", "licence",
-           *m->licence ? m->licence : "not stated here; see the model's own page");
+        print_fact("", m->description);
+    print_fact("licence", *m->licence ? m->licence : "not stated here; see the model's own page");
     for (unsigned i = 0; i < m->n_parts; i++)
         printf("%-14s %s parameters, %s: %s\n", m->parts[i].name,
                millions(m->parts[i].n_params, n, sizeof n),
@@ -81,7 +103,8 @@ static void print_text(const struct easel_model_info *m)
         printf("%-14s up to %u\n", "references", m->references_max);
     else
         printf("%-14s none (it never learned to edit)\n", "references");
-    printf("%-14s %s\n", "enhancement", m->can_enhance ? "yes" : "no (its text encoder has no output head)");
+    printf("%-14s %s\n", "enhancement",
+           m->can_enhance ? "yes" : "no (its text encoder has no output head)");
     printf("%-14s %s kernels, %u threads\n", "runs on", m->cpu, m->n_threads);
 }
 
@@ -99,15 +122,9 @@ static int print_json(const struct easel_model_info *m)
         "architecture", m->architecture, "parts", parts, "steps", (int)m->steps, "guidance",
         m->guidance, "uses_cfg", m->uses_cfg, "can_enhance", m->can_enhance, "native_pixels",
         (json_int_t)m->native_pixels, "max_tokens", (int)m->max_tokens, "references_max",
-        (int)m->references_max, "memory_bytes", (json_int_t)m->memory_bytes, "cpu", m->cpu, "threads", (int)m->n_threads);
-    if (!o) {
-        cli_error("out of memory, or a text in the model's files is no UTF-8");
-        return EXIT_FAILED;
-    }
-    json_dumpf(o, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    putchar('\n');
-    json_decref(o);
-    return 0;
+        (int)m->references_max, "memory_bytes", (json_int_t)m->memory_bytes, "cpu", m->cpu,
+        "threads", (int)m->n_threads);
+    return cli_print_json(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 }
 
 static int show(const char *name, bool json)
@@ -161,10 +178,10 @@ int cmd_model(int argc, char **argv)
     int n = argc - optind;
     char **args = argv + optind;
     if (n == 1 && !strcmp(args[0], "list"))
-        return list();
+        return list(json);
     if ((n == 1 || n == 2) && !strcmp(args[0], "show"))
         return show(n == 2 ? args[1] : NULL, json);
-    if (n == 3 && !strcmp(args[0], "random"))
+    if (n == 3 && !strcmp(args[0], "random") && !json)
         return write_random(args[1], args[2]);
-    return cli_usage("model", "say list, show [MODEL], or random SHAPE DIR");
+    return cli_usage("model", "say list [--json], show [MODEL] [--json], or random SHAPE DIR");
 }

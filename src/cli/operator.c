@@ -130,21 +130,9 @@ const char *operator_cut(const char *text, size_t chars, char *buf, size_t size)
     return buf;
 }
 
-static int dump(const json_t *value)
-{
-    if (!value || json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(15))) {
-        cli_error("out of memory");
-        return EXIT_FAILED;
-    }
-    putchar('\n');
-    return 0;
-}
-
 int operator_print_json(json_t *object)
 {
-    int code = dump(object);
-    json_decref(object);
-    return code;
+    return cli_print_json(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
 }
 
 /* ---- lists ---- */
@@ -234,7 +222,7 @@ static void print_rows(const struct listing *l)
 int listing_print(const struct listing *l, const char *if_empty)
 {
     if (l->json)
-        return dump(l->array);
+        return operator_print_json(json_incref(l->array));
     if (l->failed) {
         cli_error("out of memory");
         return EXIT_FAILED;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
@@ -170,7 +171,8 @@ static const char *ask_terminal(char *answer, size_t size)
 void progress_view_init(struct progress_view *v, bool quiet, bool preview)
 {
     *v = (struct progress_view){.quiet = quiet};
-    v->is_terminal = isatty(STDERR_FILENO);
+    const char *term = getenv("TERM");
+    v->is_terminal = isatty(STDERR_FILENO) && term && *term && strcmp(term, "dumb");
     char answer[256];
     if (preview && v->is_terminal && !quiet)
         v->graphics = easel_terminal_guess(ask_terminal(answer, sizeof answer));

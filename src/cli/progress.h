@@ -10,7 +10,7 @@
 
 struct progress_view {
     bool quiet;
-    bool is_terminal;
+    bool is_terminal;             /* one that a bar can be drawn on */
     enum easel_terminal graphics; /* for previews; EASEL_TERMINAL_NONE: none */
     double started_s, drawn_s;
     int last_stage;

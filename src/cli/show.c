@@ -19,12 +19,29 @@ static const char help[] =
     "  easel show apple.png\n";
 
 /* The keys that easel writes, in the order they are shown in. */
-enum { KEY_PROMPT, KEY_ENHANCED, KEY_MODEL, KEY_SIZE, KEY_SEED, KEY_STEPS, KEY_GUIDANCE,
-       KEY_REFERENCES, KEY_SOFTWARE, N_KEYS };
-static const char *const key_names[N_KEYS] = {"prompt", "enhanced_prompt", "model", "size", "seed",
-                                              "steps", "guidance", "references", "Software"};
+enum {
+    KEY_PROMPT,
+    KEY_ENHANCED,
+    KEY_MODEL,
+    KEY_TRANSFORMER,
+    KEY_AUTOENCODER,
+    KEY_SIZE,
+    KEY_SEED,
+    KEY_STEPS,
+    KEY_GUIDANCE,
+    KEY_REFERENCES,
+    KEY_SOFTWARE,
+    N_KEYS
+};
+static const char *const key_names[N_KEYS] = {
+    "prompt", "enhanced_prompt", "model",    "transformer_file", "autoencoder_file", "size",
+    "seed",   "steps",           "guidance", "references",       "Software"};
+
+#define NAME_COLUMNS 16
 
 struct picture_facts {
+    const char *format; /* of the file */
+    unsigned width, height;
     char *values[N_KEYS];
 };
 
@@ -36,102 +53,155 @@ static void on_text(void *user, const char *key, const char *value)
             f->values[i] = strdup(value);
 }
 
-/* A word for the shell, in single quotes. */
+/* Whether a terminal would obey some of it; line ends and tabs are taken for harmless. */
+static bool has_controls(const char *s)
+{
+    for (; *s; s++)
+        if (*s != '\n' && *s != '\t' && cli_control_length(s))
+            return true;
+    return false;
+}
+
+/* In single quotes; control characters need the form that bash, zsh and ksh have for them. */
 static void print_quoted(const char *s)
 {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
-    if (*s && s[strspn(s, plain)] == '\0') {
-        fputs(s, stdout);
-        return;
-    }
-    putchar('\'');
-    for (; *s; s++) {
+    bool escapes = has_controls(s);
+    fputs(escapes ? "$'" : "'", stdout);
+    while (*s) {
+        size_t n = escapes ? cli_control_length(s) : 0;
+        for (size_t i = 0; i < n; i++)
+            printf("\\%03o", (unsigned char)s[i]);
+        s += n;
+        if (n)
+            continue;
         if (*s == '\'')
-            fputs("'\\''", stdout);
+            fputs(escapes ? "\\'" : "'\\''", stdout);
+        else if (*s == '\\' && escapes)
+            fputs("\\\\", stdout);
         else
             putchar(*s);
+        s++;
     }
     putchar('\'');
 }
 
+/* A word for the shell. The file may come from anywhere, and its words are meant to be run. */
+static void print_word(const char *s)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    if (*s && !s[strspn(s, plain)])
+        fputs(s, stdout);
+    else
+        print_quoted(s);
+}
+
 /* The command that draws the picture again. An enhanced prompt is given as it was
- * drawn: writing it anew would be slower and no surer. */
+ * drawn: writing it anew would be slower and no surer. A prompt that looks like an option goes
+ * last, and one that means standard input goes there. */
 static void print_command(const struct picture_facts *f)
 {
     static const struct {
         int key;
         const char *option;
-    } options[] = {{KEY_MODEL, "-m"}, {KEY_SIZE, "-s"}, {KEY_SEED, "--seed"},
-                   {KEY_STEPS, "--steps"}, {KEY_GUIDANCE, "--guidance"}};
+    } options[] = {{KEY_MODEL, "-m"},           {KEY_TRANSFORMER, "--transformer"},
+                   {KEY_AUTOENCODER, "--vae"},  {KEY_SIZE, "-s"},
+                   {KEY_SEED, "--seed"},        {KEY_STEPS, "--steps"},
+                   {KEY_GUIDANCE, "--guidance"}};
     const char *prompt = f->values[KEY_ENHANCED] ? f->values[KEY_ENHANCED] : f->values[KEY_PROMPT];
-    bool like_an_option = prompt[0] == '-'; /* then it stands behind them all */
-    fputs("\nDraw it again:\n  easel draw", stdout);
-    if (!like_an_option) {
+    bool is_last = prompt[0] == '-' && prompt[1];
+    printf("\nDraw it again:\n  %seasel draw", strcmp(prompt, "-") ? "" : "echo - | ");
+    if (!is_last) {
         putchar(' ');
         print_quoted(prompt);
     }
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (f->values[options[i].key]) {
             printf(" %s ", options[i].option);
-            print_quoted(f->values[options[i].key]);
+            print_word(f->values[options[i].key]);
         }
+    if (f->format && strcmp(f->format, "png"))
+        printf(" --format %s", f->format);
     int64_t n = 0;
     if (f->values[KEY_REFERENCES] && cli_parse_int(f->values[KEY_REFERENCES], 1, 10, &n))
         for (int64_t i = 0; i < n; i++)
             printf(" -i REFERENCE%lld", (long long)i + 1);
-    if (like_an_option) {
+    if (is_last) {
         fputs(" -- ", stdout);
         print_quoted(prompt);
     }
     putchar('\n');
 }
 
-static void print_facts(const struct picture_facts *f, unsigned width, unsigned height)
+struct search {
+    const char *name;
+    bool found;
+};
+
+static void compare_name(void *user, const char *name, const char *path, const char *error)
 {
-    printf("%-16s %ux%u\n", "picture", width, height);
-    for (int i = 0; i < N_KEYS; i++)
-        if (f->values[i])
-            printf("%-16s %s\n", key_names[i], f->values[i]);
+    struct search *s = user;
+    (void)path;
+    (void)error;
+    s->found = s->found || !strcmp(name, s->name);
 }
 
-static void print_json(const struct picture_facts *f, unsigned width, unsigned height)
+/* What the command needs that the picture does not hold. */
+static void print_hints(const struct picture_facts *f)
 {
-    json_t *o = json_pack("{s:i, s:i}", "width", (int)width, "height", (int)height);
+    struct search s = {.name = f->values[KEY_MODEL]};
+    if (s.name && !easel_model_list(compare_name, &s, NULL) && !s.found)
+        printf("\nThe model is not installed here under that name: put its folder after -m.\n");
+    if (f->values[KEY_TRANSFORMER] || f->values[KEY_AUTOENCODER])
+        printf("\nIt was drawn with single files: put their folders before their names.\n");
+}
+
+static void print_facts(const struct picture_facts *f)
+{
+    printf("%-*s %ux%u\n", NAME_COLUMNS, "picture", f->width, f->height);
+    for (int i = 0; i < N_KEYS; i++)
+        if (f->values[i]) {
+            printf("%-*s ", NAME_COLUMNS, key_names[i]);
+            cli_print_text(f->values[i], NAME_COLUMNS + 1);
+            putchar('\n');
+        }
+    if (f->values[KEY_PROMPT]) {
+        print_hints(f);
+        print_command(f);
+    } else {
+        printf("\nThis picture carries no prompt: Easel did not draw it, or its metadata was "
+               "removed.\n");
+    }
+}
+
+static int print_json(const struct picture_facts *f)
+{
+    json_t *o = json_pack("{s:i, s:i}", "width", (int)f->width, "height", (int)f->height);
     for (int i = 0; i < N_KEYS; i++)
         if (f->values[i])
             json_object_set_new(o, key_names[i], json_string(f->values[i]));
-    json_dumpf(o, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(o);
+    return cli_print_json(o, JSON_COMPACT);
 }
 
 static int show(const char *path, bool json)
 {
-    struct picture_facts facts = {{NULL}};
+    struct picture_facts facts = {0};
     struct easel_error error;
-    unsigned width = 0, height = 0;
     void *bytes = NULL;
     size_t len = 0;
     int rc = 0;
     enum easel_status status = easel_file_read(path, PICTURE_FILE_BYTES_MAX, &bytes, &len, &error);
     if (!status)
-        status = easel_metadata_read(bytes, len, on_text, &facts, &width, &height, &error);
+        status =
+            easel_metadata_read(bytes, len, on_text, &facts, &facts.width, &facts.height, &error);
+    facts.format = status ? NULL : easel_format_of_bytes(bytes, len);
     if (status) {
-        cli_error("%s%s%s", strstr(error.message, path) ? "" : path,
-                  strstr(error.message, path) ? "" : ": ", error.message);
+        bool is_named = strstr(error.message, path);
+        cli_error("%s%s%s", is_named ? "" : path, is_named ? "" : ": ", error.message);
         rc = EXIT_FAILED;
     } else if (json) {
-        print_json(&facts, width, height);
+        rc = print_json(&facts);
     } else {
-        for (int i = 0; i < N_KEYS; i++)
-            if (facts.values[i])
-                cli_make_plain(facts.values[i], "\n\t");
-        print_facts(&facts, width, height);
-        if (facts.values[KEY_PROMPT])
-            print_command(&facts);
-        else
-            printf("\nThis picture carries no prompt: Easel did not draw it, or its metadata was "
-                   "removed.\n");
+        print_facts(&facts);
     }
     easel_free(bytes);
     for (int i = 0; i < N_KEYS; i++)

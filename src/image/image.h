@@ -83,11 +83,14 @@ NODISCARD enum err image_resize_lanczos(const struct image *in, size_t width_px,
 /* The rectangle; it must lie inside. */
 NODISCARD enum err image_crop(const struct image *in, size_t x_px, size_t y_px, size_t width_px,
                               size_t height_px, struct image *out, struct errmsg *em);
+/* Whether a picture can serve as a reference: ERR_USAGE if a side is under 64 px or it is longer
+ * than 8:1. */
+NODISCARD enum err image_check_reference(const struct image *in, struct errmsg *em);
 /* A reference picture made fit for the autoencoder, as diffusers' Flux2ImageProcessor
- * and pipeline do: refused if a side is under 64 px or it is longer than 8:1; over
- * 1024×1024 pixels it is scaled to that area with LANCZOS (sides truncated to int);
- * then cropped about its centre, not scaled again, to multiples of multiple_of_px (the
- * pipeline's vae_scale_factor * 2; 1…64), exactly as there. Refusals are ERR_USAGE. */
+ * and pipeline do: refused as above; over 1024×1024 pixels it is scaled to that area with
+ * LANCZOS (sides truncated to int); then cropped about its centre, not scaled again, to
+ * multiples of multiple_of_px (the pipeline's vae_scale_factor * 2; 1…64), exactly as there.
+ * Refusals are ERR_USAGE. */
 NODISCARD enum err image_prepare_reference(const struct image *in, size_t multiple_of_px,
                                            struct image *out, struct errmsg *em);
 

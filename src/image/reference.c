@@ -29,7 +29,7 @@ enum err image_crop(const struct image *in, size_t x_px, size_t y_px, size_t wid
     return ERR_OK;
 }
 
-static enum err reference_check(const struct image *in, struct errmsg *em)
+enum err image_check_reference(const struct image *in, struct errmsg *em)
 {
     size_t w = in->width_px, h = in->height_px;
     if (w < LIMIT_REFERENCE_SIDE_MIN_PX || h < LIMIT_REFERENCE_SIDE_MIN_PX)
@@ -40,9 +40,8 @@ static enum err reference_check(const struct image *in, struct errmsg *em)
     size_t longer = w > h ? w : h, shorter = w > h ? h : w;
     if (longer > shorter * LIMIT_REFERENCE_ASPECT_MAX)
         return err_set(em, ERR_USAGE,
-                       "the reference picture is too narrow: %zu×%zu is %.1f:1, at most %u:1 is "
-                       "taken",
-                       w, h, (double)longer / (double)shorter, LIMIT_REFERENCE_ASPECT_MAX);
+                       "the reference picture is too narrow: %zu×%zu, at most %u:1 is taken", w, h,
+                       LIMIT_REFERENCE_ASPECT_MAX);
     return ERR_OK;
 }
 
@@ -52,7 +51,7 @@ enum err image_prepare_reference(const struct image *in, size_t multiple_of_px, 
     if (multiple_of_px == 0 || multiple_of_px > LIMIT_REFERENCE_SIDE_MIN_PX)
         return err_set(em, ERR_USAGE, "references cannot be cut to multiples of %zu pixels",
                        multiple_of_px);
-    enum err rc = reference_check(in, em);
+    enum err rc = image_check_reference(in, em);
     if (rc)
         return rc;
     struct image scaled = {0};

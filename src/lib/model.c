@@ -30,6 +30,8 @@ struct easel_model {
     struct pipeline *pipeline;
     struct easel_model_info info;
     char summaries[3][160];
+    /* as in easel_model_options, without their folders */
+    char *transformer_file, *autoencoder_file;
 };
 
 const char *easel_version(void)
@@ -117,6 +119,16 @@ static void describe(struct easel_model *m)
     info->n_threads = pool_n_threads(m->pool);
 }
 
+/* The last part of a path that may be NULL. */
+static enum err keep_name(const char *path, char **out, struct errmsg *em)
+{
+    if (!path)
+        return ERR_OK;
+    const char *slash = strrchr(path, '/');
+    *out = strdup(slash ? slash + 1 : path);
+    return *out ? ERR_OK : err_nomem(em, strlen(path));
+}
+
 enum easel_status easel_model_open(const char *name, const struct easel_model_options *options,
                                    struct easel_model **out, struct easel_error *error)
 {
@@ -134,6 +146,10 @@ enum easel_status easel_model_open(const char *name, const struct easel_model_op
     enum err rc = registry_find(name, &dir, &em);
     if (!rc)
         rc = cpu_level_parse(options->cpu, &level, &em);
+    if (!rc)
+        rc = keep_name(options->transformer_file, &m->transformer_file, &em);
+    if (!rc)
+        rc = keep_name(options->autoencoder_file, &m->autoencoder_file, &em);
     if (!rc)
         rc = pool_new(options->n_threads, &m->pool, &em);
     if (!rc)
@@ -167,6 +183,8 @@ void easel_model_close(struct easel_model *m)
     backend_free(m->backend);
     pool_free(m->pool);
     pthread_mutex_destroy(&m->lock);
+    free(m->transformer_file);
+    free(m->autoencoder_file);
     free(m);
 }
 
@@ -245,6 +263,8 @@ static enum err decode_references(const struct easel_draw_options *o, struct ima
     for (unsigned i = 0; i < o->n_references; i++) {
         const struct easel_reference *ref = &o->references[i];
         enum err rc = image_decode(ref->bytes, ref->len, &out[i], em);
+        if (!rc)
+            rc = image_check_reference(&out[i], em);
         if (rc && ref->name)
             return err_prefix(em, rc, "%s", ref->name);
         if (rc)
@@ -262,9 +282,14 @@ static enum err give_picture(const struct easel_model *m, const struct easel_dra
         return err_nomem(em, sizeof *p);
     p->prompt = strdup(o->prompt);
     p->model = strdup(m->info.name);
-    if (!p->prompt || !p->model) {
+    enum err rc = p->prompt && p->model ? ERR_OK : err_nomem(em, strlen(o->prompt));
+    if (!rc)
+        rc = keep_name(m->transformer_file, &p->transformer_file, em);
+    if (!rc)
+        rc = keep_name(m->autoencoder_file, &p->autoencoder_file, em);
+    if (rc) {
         easel_picture_free(p);
-        return err_nomem(em, strlen(o->prompt));
+        return rc;
     }
     p->width = (unsigned)r->picture.width_px;
     p->height = (unsigned)r->picture.height_px;
@@ -280,10 +305,8 @@ static enum err give_picture(const struct easel_model *m, const struct easel_dra
     p->n_references = o->n_references;
     p->n_tokens = (unsigned)r->n_tokens;
     p->n_tokens_dropped = (unsigned)r->n_tokens_dropped;
-    for (unsigned i = 0; i < EASEL_N_STAGES; i++)
-        p->seconds[i] = r->seconds[i];
-    for (unsigned i = 0; i < EASEL_N_STAGES; i++)
-        p->flops[i] = r->flops[i];
+    memcpy(p->seconds, r->seconds, sizeof p->seconds);
+    memcpy(p->flops, r->flops, sizeof p->flops);
     p->peak_memory_bytes = mem_peak_bytes();
     *out = p;
     return ERR_OK;
@@ -343,6 +366,8 @@ void easel_picture_free(struct easel_picture *p)
     free(p->prompt);
     free(p->enhanced_prompt);
     free(p->model);
+    free(p->transformer_file);
+    free(p->autoencoder_file);
     free(p);
 }
 

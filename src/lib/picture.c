@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The public interface: pictures as files, their metadata, terminals. */
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +34,35 @@ const char *easel_format_of_path(const char *path)
     return image_format_name(f);
 }
 
+const char *easel_format_of_bytes(const void *bytes, size_t len)
+{
+    enum image_format f;
+    return image_sniff(bytes, len, &f, NULL) ? NULL : image_format_name(f);
+}
+
+/* The shortest decimal that reads back as v, with a point whatever the program's locale. */
+static void write_double(char *buf, size_t size, double v)
+{
+    for (int digits = 6; digits <= DBL_DECIMAL_DIG; digits++) {
+        snprintf(buf, size, "%.*g", digits, v);
+        if (strtod(buf, NULL) == v)
+            break;
+    }
+    size_t whole = strspn(buf, "-0123456789");
+    size_t point = strcspn(buf + whole, "0123456789e");
+    if (point) {
+        buf[whole] = '.';
+        memmove(buf + whole + 1, buf + whole + point, strlen(buf + whole + point) + 1);
+    }
+}
+
 static enum err describe(const struct easel_picture *p, struct image_texts *t, struct errmsg *em)
 {
     char size[32], seed[24], steps[16], guidance[32], references[16];
     snprintf(size, sizeof size, "%ux%u", p->width, p->height);
     snprintf(seed, sizeof seed, "%lld", (long long)p->seed);
     snprintf(steps, sizeof steps, "%u", p->steps);
-    snprintf(guidance, sizeof guidance, "%g", p->guidance);
+    write_double(guidance, sizeof guidance, p->guidance);
     snprintf(references, sizeof references, "%u", p->n_references);
     const struct {
         const char *key, *value;
@@ -48,6 +71,8 @@ static enum err describe(const struct easel_picture *p, struct image_texts *t, s
         {"prompt", p->prompt},
         {"enhanced_prompt", p->enhanced_prompt},
         {"model", p->model},
+        {"transformer_file", p->transformer_file},
+        {"autoencoder_file", p->autoencoder_file},
         {"size", size},
         {"seed", seed},
         {"steps", steps},

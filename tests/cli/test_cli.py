@@ -72,13 +72,62 @@ def unfilter(data, width, height):
     return out
 
 
+def in_bfl_layout(source, target):
+    """A transformer's safetensors file in diffusers' layout, written in Black Forest Labs'."""
+    data = source.read_bytes()
+    size = struct.unpack("<Q", data[:8])[0]
+    header, body = json.loads(data[8:8 + size]), data[8 + size:]
+    out, parts = {}, []
+
+    def put(name, *sources):
+        found = [header[s + ".weight"] for s in sources]
+        payload = b"".join(body[slice(*f["data_offsets"])] for f in found)
+        if name == "final_layer.adaLN_modulation.1.weight":  # shift first there, scale first here
+            payload = payload[len(payload) // 2:] + payload[:len(payload) // 2]
+        at = sum(map(len, parts))
+        out[name] = {"dtype": found[0]["dtype"], "data_offsets": [at, at + len(payload)],
+                     "shape": [sum(f["shape"][0] for f in found), *found[0]["shape"][1:]]}
+        parts.append(payload)
+
+    for name, old in (("img_in", "x_embedder"), ("txt_in", "context_embedder"),
+                      ("time_in.in_layer", "time_guidance_embed.timestep_embedder.linear_1"),
+                      ("time_in.out_layer", "time_guidance_embed.timestep_embedder.linear_2"),
+                      ("double_stream_modulation_img.lin", "double_stream_modulation_img.linear"),
+                      ("double_stream_modulation_txt.lin", "double_stream_modulation_txt.linear"),
+                      ("single_stream_modulation.lin", "single_stream_modulation.linear"),
+                      ("final_layer.adaLN_modulation.1", "norm_out.linear"), ("final_layer.linear", "proj_out")):
+        put(name + ".weight", old)
+    for i in range(100):
+        old, new = f"transformer_blocks.{i}.", f"double_blocks.{i}."
+        if old + "attn.to_q.weight" not in header:
+            break
+        for side, q, k, v, proj, norm, ff in (("img", "to_q", "to_k", "to_v", "to_out.0", "norm_", "ff"), (
+                "txt", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "norm_added_", "ff_context")):
+            put(f"{new}{side}_attn.qkv.weight", *(f"{old}attn.{n}" for n in (q, k, v)))
+            put(f"{new}{side}_attn.proj.weight", f"{old}attn.{proj}")
+            put(f"{new}{side}_attn.norm.query_norm.scale", f"{old}attn.{norm}q")
+            put(f"{new}{side}_attn.norm.key_norm.scale", f"{old}attn.{norm}k")
+            put(f"{new}{side}_mlp.0.weight", f"{old}{ff}.linear_in")
+            put(f"{new}{side}_mlp.2.weight", f"{old}{ff}.linear_out")
+    for i in range(100):
+        old, new = f"single_transformer_blocks.{i}.attn.", f"single_blocks.{i}."
+        if old + "to_out.weight" not in header:
+            break
+        put(new + "linear1.weight", old + "to_qkv_mlp_proj")
+        put(new + "linear2.weight", old + "to_out")
+        put(new + "norm.query_norm.scale", old + "norm_q")
+        put(new + "norm.key_norm.scale", old + "norm_k")
+    text = json.dumps(out).encode()
+    target.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(parts))
+
+
 class Cli(unittest.TestCase):
     def setUp(self):
         self.dir = Path(tempfile.mkdtemp(prefix="easel-cli-"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
 
     def easel(self, *args, stdin="", env=None, **kwargs):
-        environment = dict(os.environ, EASEL_MODELS="", HOME=str(self.dir), **(env or {}))
+        environment = {**os.environ, "EASEL_MODELS": "", "HOME": str(self.dir), **(env or {})}
         return subprocess.run([EASEL, *map(str, args)], cwd=self.dir, input=stdin, text=True,
                               capture_output=True, env=environment, timeout=300, **kwargs)
 
@@ -164,6 +213,11 @@ class Cli(unittest.TestCase):
         self.assertNotIn("\r", done.stderr)
         self.assertNotIn("\033", done.stderr)
 
+    def test_plain_lines_on_a_terminal_without_cursor(self):
+        shown = self.on_terminal(TERM="dumb")
+        self.assertIn(b"step 1 of", shown)
+        self.assertNotIn(b"\033", shown)
+
     def on_terminal(self, *args, answer=b"", size=(24, 80), **env):
         """What a drawing writes to a terminal of its own, which answers what it is asked."""
         ours, theirs = pty.openpty()
@@ -174,7 +228,7 @@ class Cli(unittest.TestCase):
             [EASEL, "draw", "a cat", "-m", TINY, "-s", "256x256", "-o", "a.png", *args], cwd=self.dir,
             stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-            env=dict(clean, TERM="xterm-256color", **env))
+            env={**clean, "TERM": "xterm-256color", **env})
         os.close(theirs)
         shown = b""
         while True:
@@ -294,30 +348,60 @@ class Cli(unittest.TestCase):
         self.assertEqual(png_pixels((self.dir / "a.png").read_bytes()),
                          png_pixels((self.dir / "again.png").read_bytes()))
 
-    def test_show_of_a_prompt_like_an_option(self):
-        done = self.easel("draw", "-m", TINY, "--steps", 1, "-s", "256x272", "-o", "a.png", "--", "-o b.png")
+    def redraw(self, name):
+        """Run the command that a picture tells in a shell of its own; the file that it drew."""
+        command = self.easel("show", name).stdout.split("Draw it again:\n")[1].replace("-m model", f"-m {shlex.quote(str(TINY))}")
+        place = self.dir / "again"
+        place.mkdir()
+        done = subprocess.run(["bash", "-c", command], cwd=place, capture_output=True, timeout=300,
+                              env=dict(os.environ, PATH=f"{Path(EASEL).parent}:{os.environ['PATH']}"))
         self.assertEqual(done.returncode, 0, done.stderr)
-        command = shlex.split(self.easel("show", "a.png").stdout.split("Draw it again:\n")[1])
-        command[command.index("-m") + 1] = str(TINY)
-        done = self.easel("draw", "-o", "again.png", *command[2:])
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(png_pixels((self.dir / "a.png").read_bytes()),
-                         png_pixels((self.dir / "again.png").read_bytes()))
+        drawn = [path.read_bytes() for path in place.iterdir()]
+        shutil.rmtree(place)
+        self.assertEqual(len(drawn), 1)
+        return drawn[0]
 
-    def test_show_of_a_picture_that_means_no_good(self):
+    def test_the_command_draws_the_same_bytes(self):
+        """Whatever the prompt, which may look like an option or a name of standard input, and
+        whatever the format and the guidance."""
+        for prompt, name in (("--seed 5", "a.png"), ("-x 'y'", "a.jpg"), ("-", "a.webp"), ("a\ncat \\", "a.png"),
+                             ("it's \033[31mred\\ \x85", "a.png"), ("🍎 $HOME `id`\t", "a.jpg")):
+            with self.subTest(prompt=prompt):
+                done = self.easel("draw", "-o", name, "-m", TINY, "-s", "256x256", "--steps", 1, "--seed", 3,
+                                  "--guidance", "1.23456789", "-q", *(["-"] if prompt == "-" else ["--", prompt]),
+                                  stdin=prompt)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(json.loads(self.easel("show", name, "--json").stdout)["guidance"], "1.23456789")
+                self.assertEqual(self.redraw(name), (self.dir / name).read_bytes())
+
+    def test_a_strange_picture_commands_neither_terminal_nor_shell(self):
         def text(key, value):
-            body = b"tEXt" + key + b"\0" + value
-            return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-        reference = REFERENCE.read_bytes()
-        texts = (text(b"prompt", b"a cat\x1b]0;mine\x07\x9b2J") + text(b"size", b"1x1; touch owned") +
-                 text(b"seed", b"$(touch owned)") + text(b"model", b"\x1b[2J"))
-        (self.dir / "bad.png").write_bytes(reference[:33] + texts + reference[33:])
-        shown = self.easel("show", "bad.png").stdout
-        self.assertIn("a cat", shown)
-        self.assertFalse(re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", shown), shown)
-        words = shlex.split(shown.split("Draw it again:\n")[1])
-        self.assertEqual((words[words.index("-s") + 1], words[words.index("--seed") + 1]),
-                         ("1x1; touch owned", "$(touch owned)"))
+            body = key + b"\0\0\0\0\0" + value
+            return struct.pack(">I", len(body)) + b"iTXt" + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
+        data = REFERENCE.read_bytes()
+        (self.dir / "strange.png").write_bytes(
+            data[:33] + text(b"prompt", b"a\033]0;title\a\xc2\x9b31m\nseed 5") + text(b"seed", b"1; touch owned") +
+            text(b"model", b"x y$(touch owned)") + data[33:])
+        done = self.easel("show", "strange.png")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for control in ("\033", "\a", "\x9b"):
+            self.assertNotIn(control, done.stdout)
+        self.assertIn("\n" + " " * 17 + "seed 5\n", done.stdout)
+        command = done.stdout.split("Draw it again:\n")[1]
+        subprocess.run(["bash", "-c", "easel() { :; };" + command], cwd=self.dir, timeout=60, check=True)
+        self.assertEqual(self.files(), ["strange.png"])
+
+    def test_single_files_are_told(self):
+        """The same weights in Black Forest Labs' layout draw the same picture, which names them."""
+        in_bfl_layout(TINY / "transformer" / "diffusion_pytorch_model.safetensors", self.dir / "part.safetensors")
+        for name, args in (("own.png", []), ("part.png", ["--transformer", self.dir / "part.safetensors"])):
+            done = self.draw("a cat", "-o", name, "-s", "256x256", "--seed", 1, *args)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(*(png_pixels((self.dir / name).read_bytes()) for name in ("own.png", "part.png")))
+        shown = self.easel("show", "part.png").stdout
+        self.assertIn(" --transformer part.safetensors ", shown)
+        self.assertIn("put its folder after -m", shown)
+        self.assertNotIn("--transformer", self.easel("show", "own.png").stdout)
 
     def test_show_without_metadata_and_without_picture(self):
         done = self.easel("show", REFERENCE)
@@ -382,8 +466,66 @@ class Cli(unittest.TestCase):
                 self.assertFails(self.draw("a", "-i", name, "-o", "o.png"), 1, name)
         self.assertFalse((self.dir / "o.png").exists())
 
-    def test_folder_that_cannot_be_written(self):
-        self.assertFails(self.draw("a", "-o", "no/such/a.png"), 1, "no/such/")
+    def test_references_that_cannot_be_used_are_named(self):
+        def grey(width, height):
+            ihdr = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+            chunks = ((b"IHDR", ihdr), (b"IDAT", zlib.compress(bytes((width + 1) * height))), (b"IEND", b""))
+            return b"\x89PNG\r\n\x1a\n" + b"".join(
+                struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+        (self.dir / "dot.png").write_bytes(grey(63, 300))
+        (self.dir / "wide.png").write_bytes(grey(513, 64))
+        self.assertFails(self.draw("a", "-i", REFERENCE, "-i", "dot.png"), 2, "dot.png: ", "63×300")
+        self.assertFails(self.draw("a", "-i", "wide.png"), 2, "wide.png: ", "513×64", "8:1")
+
+    def test_places_that_cannot_be_written_are_told_before_the_work(self):
+        self.assertFails(self.draw("a", "-o", "no/such/a.png", "-q"), 1, "no/such/")
+        self.assertFails(self.draw("a", "-o", f"{'n' * 300}.png", "-q"), 1, "too long")
+        self.assertFails(self.draw("a", "-o", "", "-q"), 2, "is empty")
+        if os.geteuid():
+            self.skipTest("only root can become somebody else")
+
+        def nobody():
+            os.chdir("/")
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        done = self.draw("a", "--steps", 1000, preexec_fn=nobody)
+        self.assertFails(done, 1, "cannot write to the folder .: ")
+
+    def test_output_through_links_and_to_devices(self):
+        (self.dir / "real.png").write_text("old")
+        (self.dir / "link.png").symlink_to("real.png")
+        (self.dir / "null.png").symlink_to("/dev/null")
+        for name in ("link.png", "null.png", f"{'n' * 251}.png"):
+            done = self.draw("a", "-o", name, "-s", "256x256")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue((self.dir / "link.png").is_symlink())
+        self.assertEqual(png_pixels((self.dir / "real.png").read_bytes())[:2], (256, 256))
+        self.assertTrue((self.dir / "null.png").is_symlink())
+        self.assertTrue(Path("/dev/null").is_char_device())
+
+    def test_standard_output_that_takes_nothing(self):
+        with open("/dev/full", "w") as full:
+            for args in (["draw", "a", "-m", TINY, "--steps", "1", "-s", "256x256", "-o", "a.png", "-q", "--json"],
+                         ["draw", "a", "-m", TINY, "--steps", "1", "-s", "256x256", "-o", "a.png"],
+                         ["--help"], ["version"], ["model", "list"], ["show", REFERENCE]):
+                done = subprocess.run([EASEL, *map(str, args)], cwd=self.dir, stdout=full, text=True,
+                                      stderr=subprocess.PIPE, timeout=300)
+                self.assertEqual(done.returncode, 1, args)
+                self.assertIn("cannot write to standard output", done.stderr)
+
+    def test_closed_standard_streams_are_no_files(self):
+        done = subprocess.run(["bash", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "-", EASEL, "draw", "a", "-m", TINY,
+                               "--steps", "1", "-s", "256x256", "-o", "a.png"], cwd=self.dir, timeout=300)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(png_pixels((self.dir / "a.png").read_bytes())[:2], (256, 256))
+
+    def test_json_of_a_name_that_is_no_utf8(self):
+        done = subprocess.run([EASEL.encode(), b"draw", b"a", b"--json", b"-o", b"caf\xe9.png"],
+                              cwd=self.dir, capture_output=True, timeout=300)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(b"no UTF-8", done.stderr)
+        self.assertEqual(self.files(), [])
 
     def test_full_disk(self):
         def small_files():
@@ -407,6 +549,16 @@ class Cli(unittest.TestCase):
         self.assertIn("stopped", rest)
         self.assertLess(time.monotonic() - started, 60)
         self.assertEqual(self.files(), [])
+
+    def test_interrupt_between_pictures_tells_how_many(self):
+        done = subprocess.Popen([EASEL, "draw", "a", "-m", str(TINY), "--steps", "30", "-s", "256x256", "-n",
+                                 "100", "-o", "a.png"], cwd=self.dir, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+        self.assertIn("a-1.png", done.stdout.readline())
+        done.send_signal(signal.SIGTERM)
+        rest = done.communicate(timeout=300)[1]
+        self.assertEqual(done.returncode, 130)
+        self.assertEqual(int(re.search(r"stopped; (\d+) of 100 pictures", rest).group(1)), len(self.files()))
 
     # ---- models ----
 
@@ -474,6 +626,9 @@ class Cli(unittest.TestCase):
                               env=dict(os.environ, **env))
         self.assertEqual(done.returncode, 0)
         self.assertIn(str(TINY), done.stdout)
+        listed = json.loads(self.easel("model", "list", "--json", env=env).stdout)
+        self.assertIn({"name": "model", "folder": str(TINY), "error": None}, listed)
+        self.assertFails(self.easel("model", "random", "tiny", "t", "--json"), 2, "random SHAPE DIR")
         shown = self.easel("model", "show", TINY)
         self.assertEqual(shown.returncode, 0, shown.stderr)
         for word in ("transformer", "text encoder", "autoencoder", "memory", "licence"):
