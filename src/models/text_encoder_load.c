@@ -110,8 +110,13 @@ static enum err load_block(struct text_encoder *te, const char *prefix, size_t i
 /* A file may end after the last block that a picture needs, but not skip one. */
 static enum err load_blocks(struct text_encoder *te, const char *prefix, struct errmsg *em)
 {
-    size_t n_layers = te->cfg.n_layers;
-    size_t n = n_layers;
+    size_t n = te->cfg.n_layers;
+    if (block_present(te, prefix, n))
+        return err_set(
+            em, ERR_FORMAT,
+            "%s: the weights hold block %zu, which config.json's num_hidden_layers leaves "
+            "out: one of the two is another model's",
+            weights_path(te->weights), n);
     while (n > 1 && !block_present(te, prefix, n - 1))
         n--;
     te->blocks = calloc(n, sizeof *te->blocks);

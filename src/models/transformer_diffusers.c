@@ -43,6 +43,33 @@ static enum err load_stream_diffusers(struct loader *ld, struct stream *s, size_
     return tl_mlp(ld, s, name, name_out);
 }
 
+/* Weights that config.json knows nothing of are another model's: to leave them out would draw a
+ * wrong picture without a word. */
+static enum err refuse_rest(const struct loader *ld)
+{
+    const struct transformer_info *info = &ld->t->info;
+    const struct {
+        const char *format;
+        size_t block;
+        const char *field;
+    } rest[] = {
+        {"transformer_blocks.%zu.attn.to_q.weight", info->n_double, "num_layers"},
+        {"single_transformer_blocks.%zu.attn.to_out.weight", info->n_single, "num_single_layers"},
+        {"time_guidance_embed.guidance_embedder.linear_1.weight", 0, "guidance_embeds"},
+    };
+    size_t n = sizeof rest / sizeof *rest - (info->guidance_embed ? 1 : 0);
+    char name[NAME_BYTES_MAX];
+    for (size_t i = 0; i < n; i++) {
+        tl_name(ld, name, rest[i].format, rest[i].block);
+        if (weights_has(ld->t->weights, name))
+            return err_set(ld->em, ERR_FORMAT,
+                           "%s: the weights hold %s, which config.json's %s leaves out: one of the "
+                           "two is another model's",
+                           weights_path(ld->t->weights), name, rest[i].field);
+    }
+    return ERR_OK;
+}
+
 enum err tl_diffusers(struct loader *ld)
 {
     static const struct stream_names img = {"to_q",   "to_k",   "to_v", "to_out.0",
@@ -63,7 +90,7 @@ enum err tl_diffusers(struct loader *ld)
                        "single_transformer_blocks.%zu.attn.to_out.weight",
                        "single_transformer_blocks.%zu.attn.norm_q.weight",
                        "single_transformer_blocks.%zu.attn.norm_k.weight");
-    return rc;
+    return rc ? rc : refuse_rest(ld);
 }
 
 static enum err read_axes(struct transformer *t, const struct config *c, const char *path,

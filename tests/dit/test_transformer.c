@@ -829,6 +829,12 @@ static void test_config(void **state)
         {{"num_layers", "513"}, ERR_FORMAT, "num_layers"},
         {{"num_layers", "-1"}, ERR_FORMAT, "num_layers"},
         {{"num_single_layers", "100000"}, ERR_FORMAT, "num_single_layers"},
+        /* fewer than the weights hold */
+        {{"num_layers", "0"},
+         ERR_FORMAT,
+         "transformer_blocks.0.attn.to_q.weight, which config.json"},
+        {{"num_single_layers", "0"}, ERR_FORMAT, "num_single_layers leaves out"},
+        {{"guidance_embeds", "false"}, ERR_FORMAT, "guidance_embeds leaves out"},
         {{"attention_head_dim", "0"}, ERR_FORMAT, "attention_head_dim"},
         {{"attention_head_dim", "512"}, ERR_FORMAT, "attention_head_dim"},
         {{"attention_head_dim", "10"}, ERR_FORMAT, "adds up to 8, but attention_head_dim is 10"},

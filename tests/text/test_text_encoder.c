@@ -566,6 +566,8 @@ static void test_configs_that_cannot_be_run(void **state)
         {"f32-tied", "\"hidden_size\": 44", "\"hidden_size\": 1e99", ERR_FORMAT, "hidden_size"},
         {"f32-tied", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 100000", ERR_FORMAT,
          "num_hidden_layers"},
+        {"f32-tied", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1", ERR_FORMAT,
+         "the weights hold block 1"},
         {"f32-tied", "\"num_key_value_heads\": 3", "\"num_key_value_heads\": 2", ERR_FORMAT,
          "num_key_value_heads"},
         {"f32-tied", "\"head_dim\": 32", "\"head_dim\": 33", ERR_FORMAT, "head_dim"},
