@@ -80,6 +80,7 @@ static void find_places(struct places *p)
         add_place(p, here, "../../share/easel/models");
         free(here);
     }
+    add_place(p, EASEL_MODELS_DIR, NULL);
 }
 
 static void places_deinit(struct places *p)

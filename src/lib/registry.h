@@ -2,7 +2,9 @@
 /* Where models are installed: a model's name is a folder in one of these places, in
  * this order: each folder of $EASEL_MODELS (separated by colons), the user's
  * ($XDG_DATA_HOME or ~/.local/share, then easel/models), models/ beside the build
- * folder that this code was built into, and share/easel/models of its prefix. */
+ * folder that this code was built into, share/easel/models of the prefix that it lies in, and
+ * that of the prefix it was built for (a program linked with the static library may lie
+ * anywhere). */
 #ifndef EASEL_LIB_REGISTRY_H
 #define EASEL_LIB_REGISTRY_H
 
