@@ -99,7 +99,8 @@ struct easel_model_info {
     uint64_t native_pixels; /* drawn at this area, then enlarged; 0: at the asked size */
     unsigned max_tokens;    /* longer prompts are cut */
     unsigned references_max; /* reference pictures that it takes; 0: it does not edit */
-    uint64_t memory_bytes;  /* for a picture of 1024x768: mapped weights and workspace */
+    uint64_t memory_bytes;  /* at the most, for a picture of 1024x768: mapped weights and
+                             * workspace; parts of 1 GB and more are used one after the other */
     const char *cpu;        /* processor level in use */
     unsigned n_threads;
 };

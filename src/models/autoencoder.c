@@ -297,6 +297,12 @@ double autoencoder_decode_flops(const struct autoencoder *ae, size_t h_tok, size
     return ae->info.has_decoder ? ae->kind->decode_flops(ae, h_tok * p, w_tok * p) : 0;
 }
 
+size_t autoencoder_decode_bytes(struct autoencoder *ae, size_t h_tok, size_t w_tok)
+{
+    size_t p = ae->info.patch;
+    return ae->info.has_decoder ? ae->kind->decode_bytes(ae, h_tok * p, w_tok * p) : 0;
+}
+
 double autoencoder_encode_flops(const struct autoencoder *ae, size_t h_px, size_t w_px)
 {
     return ae->info.has_encoder ? ae->kind->encode_flops(ae, h_px, w_px) : 0;

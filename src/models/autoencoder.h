@@ -48,6 +48,9 @@ NODISCARD enum err autoencoder_encode(struct autoencoder *ae, const float *rgb, 
 double autoencoder_decode_flops(const struct autoencoder *ae, size_t h_tok, size_t w_tok);
 double autoencoder_encode_flops(const struct autoencoder *ae, size_t h_px, size_t w_px);
 
+/* Memory that autoencoder_decode works in, without the weights and the picture. */
+size_t autoencoder_decode_bytes(struct autoencoder *ae, size_t h_tok, size_t w_tok);
+
 /* Denormalised and unpacked latent [h_tok * patch, w_tok * patch, latent_channels]
  * from tokens, and back: what lies between the two halves above. */
 void autoencoder_unpack(const struct autoencoder *ae, const float *tokens, size_t h_tok,

@@ -37,6 +37,8 @@ struct autoencoder_kind {
     /* See autoencoder_decode_flops. h, w: of the latent, for the encoder of the picture. */
     double (*decode_flops)(const struct autoencoder *ae, size_t h, size_t w);
     double (*encode_flops)(const struct autoencoder *ae, size_t h_px, size_t w_px);
+    /* See autoencoder_decode_bytes. h, w: of the latent. */
+    size_t (*decode_bytes)(struct autoencoder *ae, size_t h, size_t w);
 };
 
 extern const struct autoencoder_kind autoencoder_kl_kind;
@@ -123,6 +125,9 @@ struct ae_run {
 /* Walk twice: plan, allocate, compute, free. */
 NODISCARD enum err ae_run(struct autoencoder *ae, enum err (*walk)(struct ae_run *r, void *ctx),
                           void *ctx, const struct progress *progress, struct errmsg *em);
+/* The memory that a run would allocate: the plan alone. */
+size_t ae_run_bytes(struct autoencoder *ae, enum err (*walk)(struct ae_run *r, void *ctx),
+                    void *ctx);
 
 /* The floats [offset, offset + n) of a slot; NULL while planning. */
 float *ae_slot(struct ae_run *r, unsigned slot, size_t offset, size_t n);

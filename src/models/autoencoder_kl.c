@@ -493,4 +493,5 @@ const struct autoencoder_kind autoencoder_kl_kind = {
     .encode = kl_encode,
     .decode_flops = kl_decode_flops,
     .encode_flops = kl_encode_flops,
+    .decode_bytes = kl_decode_bytes,
 };

@@ -50,6 +50,7 @@ NODISCARD enum err kl_decode(struct autoencoder *ae, const float *latent, size_t
                              float *rgb, const struct progress *progress, struct errmsg *em);
 NODISCARD enum err kl_encode(struct autoencoder *ae, const float *rgb, size_t h_px, size_t w_px,
                              float *latent, const struct progress *progress, struct errmsg *em);
+size_t kl_decode_bytes(struct autoencoder *ae, size_t h, size_t w);
 double kl_decode_flops(const struct autoencoder *ae, size_t h, size_t w);
 double kl_encode_flops(const struct autoencoder *ae, size_t h_px, size_t w_px);
 

@@ -342,6 +342,12 @@ enum err kl_decode(struct autoencoder *ae, const float *latent, size_t h, size_t
     return rc;
 }
 
+size_t kl_decode_bytes(struct autoencoder *ae, size_t h, size_t w)
+{
+    struct job j = {.h = h, .w = w};
+    return ae_run_bytes(ae, decode_walk, &j);
+}
+
 enum err kl_encode(struct autoencoder *ae, const float *rgb, size_t h_px, size_t w_px,
                    float *latent, const struct progress *progress, struct errmsg *em)
 {

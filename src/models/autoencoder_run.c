@@ -43,6 +43,18 @@ enum err ae_run(struct autoencoder *ae, enum err (*walk)(struct ae_run *r, void 
     return rc;
 }
 
+size_t ae_run_bytes(struct autoencoder *ae, enum err (*walk)(struct ae_run *r, void *ctx),
+                    void *ctx)
+{
+    struct ae_run r = {.ae = ae, .be = ae->be, .planning = true};
+    size_t n = 0;
+    if (walk(&r, ctx))
+        return 0;
+    for (size_t i = 0; i < AE_SLOTS; i++)
+        n += r.need[i];
+    return n * sizeof(float);
+}
+
 static void discard(struct ae_run *r, float *first, const float *end)
 {
     if (!r->planning && end > first && (size_t)(end - first) >= r->ae->discard_floats_min)

@@ -393,6 +393,12 @@ NODISCARD static enum err taef2_decode(struct autoencoder *ae, const float *late
     return rc;
 }
 
+static size_t taef2_decode_bytes(struct autoencoder *ae, size_t h, size_t w)
+{
+    struct job j = {.h = h, .w = w};
+    return ae_run_bytes(ae, decode_walk, &j);
+}
+
 NODISCARD static enum err taef2_encode(struct autoencoder *ae, const float *rgb, size_t h_px,
                                        size_t w_px, float *latent, const struct progress *progress,
                                        struct errmsg *em)
@@ -441,4 +447,5 @@ const struct autoencoder_kind autoencoder_taef2_kind = {
     .encode = taef2_encode,
     .decode_flops = taef2_decode_flops,
     .encode_flops = taef2_encode_flops,
+    .decode_bytes = taef2_decode_bytes,
 };

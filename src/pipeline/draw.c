@@ -15,8 +15,6 @@
 /* Reference image i lies at t = 10 + 10·i on the first RoPE axis. */
 #define REFERENCE_T_FIRST 10.0f
 #define REFERENCE_T_STEP 10.0f
-/* Weights from here on are worth giving back between the stages. */
-#define LARGE_WEIGHTS_BYTES ((uint64_t)1 << 30)
 
 /* ---- progress -------------------------------------------------------------- */
 

@@ -119,6 +119,31 @@ void pipeline_close(struct pipeline *p)
     free(p);
 }
 
+/* Of the parts the small ones stay mapped throughout, a large one for its own stage. */
+static uint64_t memory_needed(const struct pipeline *p, const struct pipeline_info *info)
+{
+    size_t px_per_tok = info->autoencoder.scale * info->autoencoder.patch;
+    struct grid g =
+        grid_for_size(DEFAULT_WIDTH_PX, DEFAULT_HEIGHT_PX, px_per_tok, p->dir.native_pixels);
+    size_t run = transformer_run_bytes(p->transformer, p->dir.max_tokens, g.w_tok * g.h_tok);
+    const struct {
+        uint64_t weights, workspace;
+    } stages[] = {
+        {info->text_encoder.weight_bytes, 0},
+        {info->transformer.weight_bytes, p->uses_cfg ? 2 * run : run},
+        {info->autoencoder.weight_bytes,
+         autoencoder_decode_bytes(p->autoencoder, g.h_tok, g.w_tok)},
+    };
+    uint64_t small = 0, most = 0;
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        bool is_large = stages[i].weights >= LARGE_WEIGHTS_BYTES;
+        uint64_t stage = stages[i].workspace + (is_large ? stages[i].weights : 0);
+        small += is_large ? 0 : stages[i].weights;
+        most = stage > most ? stage : most;
+    }
+    return small + most;
+}
+
 struct pipeline_info pipeline_info(const struct pipeline *p)
 {
     struct pipeline_info info = {
@@ -130,12 +155,7 @@ struct pipeline_info pipeline_info(const struct pipeline *p)
         .guidance = p->dir.guidance,
         .uses_cfg = p->uses_cfg,
     };
-    size_t px_per_tok = info.autoencoder.scale * info.autoencoder.patch;
-    size_t pixels = p->dir.native_pixels ? p->dir.native_pixels : (size_t)1024 * 768;
-    size_t n_image = pixels / (px_per_tok * px_per_tok);
-    info.memory_bytes = info.text_encoder.weight_bytes + info.transformer.weight_bytes +
-                        info.autoencoder.weight_bytes +
-                        transformer_run_bytes(p->transformer, p->dir.max_tokens, n_image);
+    info.memory_bytes = memory_needed(p, &info);
     return info;
 }
 

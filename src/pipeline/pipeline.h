@@ -88,7 +88,7 @@ struct pipeline_info {
     size_t steps; /* defaults, resolved */
     double guidance;
     bool uses_cfg;
-    uint64_t memory_bytes; /* mapped weights and workspace of a 1024×768 picture */
+    uint64_t memory_bytes; /* at the most, for a 1024×768 picture: mapped weights and workspace */
 };
 struct pipeline_info pipeline_info(const struct pipeline *p);
 

@@ -7,6 +7,11 @@
 #include "models/tokenizer.h"
 #include "pipeline/pipeline.h"
 
+#define DEFAULT_WIDTH_PX 1024
+#define DEFAULT_HEIGHT_PX 768
+/* Weights from here on are worth giving back between the stages. */
+#define LARGE_WEIGHTS_BYTES ((uint64_t)1 << 30)
+
 /* The embedding of the last prompt, so that several pictures of it (other seeds)
  * encode it once. */
 struct text_cache {

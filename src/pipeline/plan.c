@@ -10,9 +10,6 @@
 #include "base/size.h"
 #include "pipeline/drawing.h"
 
-#define DEFAULT_WIDTH_PX 1024
-#define DEFAULT_HEIGHT_PX 768
-
 static enum err check_side(const char *name, size_t px, struct errmsg *em)
 {
     if (px < LIMIT_SIDE_MIN_PX || px > LIMIT_SIDE_MAX_PX)

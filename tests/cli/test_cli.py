@@ -637,6 +637,25 @@ class Cli(unittest.TestCase):
         self.assertEqual(len(facts["parts"]), 3)
         self.assertEqual(facts["steps"], 4)
 
+    def test_memory_is_that_of_the_largest_part(self):
+        """Parts of 1 GB and more are used one after the other; here two of 2 GB of nothing."""
+        model, large = self.copy_model(), 2 << 30
+        plain = json.loads(self.easel("model", "show", model, "--json").stdout)
+        self.assertGreater(plain["memory_bytes"], sum(part["weight_bytes"] for part in plain["parts"]))
+        for path in (model / "text_encoder" / "model.safetensors",
+                     model / "transformer" / "diffusion_pytorch_model.safetensors"):
+            data = path.read_bytes()
+            size = struct.unpack("<Q", data[:8])[0]
+            header, body = json.loads(data[8:8 + size]), data[8 + size:]
+            header["filler"] = {"dtype": "F32", "shape": [large // 4], "data_offsets": [len(body), len(body) + large]}
+            text = json.dumps(header).encode()
+            path.write_bytes(struct.pack("<Q", len(text)) + text + body)
+            os.truncate(path, 8 + len(text) + len(body) + large)
+        shown = json.loads(self.easel("model", "show", model, "--json").stdout)
+        self.assertEqual([part["weight_bytes"] >= large for part in shown["parts"]], [True, True, False])
+        self.assertLess(large, shown["memory_bytes"])
+        self.assertLess(shown["memory_bytes"], large + plain["memory_bytes"])
+
     def test_random_model_draws(self):
         done = self.easel("model", "random", "tiny", "t")
         self.assertEqual(done.returncode, 0, done.stderr)
