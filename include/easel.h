@@ -159,7 +159,7 @@ struct easel_draw_options {
     unsigned width, height; /* 64 … 1440; 0: from the first reference, else 1024x768 */
     int64_t seed;           /* 0 … 4294967295, or EASEL_SEED_RANDOM */
     unsigned steps;         /* 0: the model's */
-    double guidance;        /* negative: the model's */
+    double guidance;        /* 0 … 100; negative: the model's */
     int enhance;            /* rewrite the prompt first */
     int previews;           /* give a preview after each step */
     const struct easel_reference *references;
@@ -199,7 +199,8 @@ EASEL_API enum easel_status easel_draw(struct easel_model *model,
                                        struct easel_picture **out, struct easel_error *error);
 EASEL_API void easel_picture_free(struct easel_picture *picture);
 
-/* The prompt rewritten by the model's text encoder; free with easel_free. */
+/* The prompt rewritten by the model's text encoder; free with easel_free. EASEL_UNSUPPORTED: this
+ * one's text encoder cannot write. */
 EASEL_API enum easel_status easel_enhance(struct easel_model *model, const char *prompt,
                                           unsigned n_references, int64_t seed, char **out,
                                           struct easel_error *error);

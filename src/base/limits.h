@@ -15,6 +15,7 @@
 
 #define LIMIT_PROMPT_BYTES_MAX (128u << 10)    /* 32,000 characters of up to 4 bytes */
 #define LIMIT_STEPS_MAX 1000u
+#define LIMIT_GUIDANCE_MAX 100.0
 #define LIMIT_THREADS_MAX 256u
 
 /* Model files. */

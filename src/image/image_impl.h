@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "image/image.h"
 
 /* Bounds on what a picture file may make us hold or do, besides its pixels. */
@@ -101,10 +102,6 @@ void colour_row(const struct colour *c, const uint8_t *in, uint8_t *rgb, size_t 
  * limit, is passed over. */
 NODISCARD enum err image_texts_add_foreign(struct image_texts *t, const char *key, size_t key_len,
                                            const char *value, size_t value_len, struct errmsg *em);
-/* Length in bytes of the UTF-8 sequence at p, 0 if it is malformed. */
-size_t image_utf8_next(const uint8_t *p, size_t len, uint32_t *code_point);
-/* Append a code point as UTF-8. */
-NODISCARD enum err image_utf8_append(struct buf *b, uint32_t code_point, struct errmsg *em);
 
 /* ---- XMP -------------------------------------------------------------------- */
 

@@ -91,7 +91,7 @@ static enum err latin1_to_utf8(const uint8_t *p, size_t len, struct buf *out, st
 {
     enum err rc = buf_append(out, NULL, 0, em);
     for (size_t i = 0; i < len && !rc; i++)
-        rc = image_utf8_append(out, p[i], em);
+        rc = utf8_append(out, p[i], em);
     return rc;
 }
 

@@ -1,64 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of texts that a picture carries, and the UTF-8 that they are made of. */
+/* The list of texts that a picture carries. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "image/image_impl.h"
-
-size_t image_utf8_next(const uint8_t *p, size_t len, uint32_t *code_point)
-{
-    static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
-    if (len == 0)
-        return 0;
-    size_t n = p[0] < 0x80 ? 1 : p[0] >> 5 == 6 ? 2 : p[0] >> 4 == 14 ? 3 : p[0] >> 3 == 30 ? 4 : 0;
-    if (n == 0 || n > len)
-        return 0;
-    uint32_t v = n == 1 ? p[0] : p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if (p[i] >> 6 != 2)
-            return 0;
-        v = v << 6 | (p[i] & 0x3fu);
-    }
-    if (v < smallest[n] || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
-        return 0;
-    *code_point = v;
-    return n;
-}
-
-enum err image_utf8_append(struct buf *b, uint32_t v, struct errmsg *em)
-{
-    uint8_t s[4];
-    size_t n;
-    if (v < 0x80) {
-        s[0] = (uint8_t)v;
-        n = 1;
-    } else if (v < 0x800) {
-        s[0] = (uint8_t)(0xc0 | v >> 6);
-        n = 2;
-    } else if (v < 0x10000) {
-        s[0] = (uint8_t)(0xe0 | v >> 12);
-        n = 3;
-    } else {
-        s[0] = (uint8_t)(0xf0 | v >> 18);
-        n = 4;
-    }
-    for (size_t i = 1; i < n; i++)
-        s[i] = (uint8_t)(0x80 | (v >> (6 * (n - 1 - i)) & 0x3f));
-    return buf_append(b, s, n, em);
-}
-
-static bool utf8_is_valid(const char *s)
-{
-    const uint8_t *p = (const uint8_t *)s;
-    size_t len = strlen(s), n;
-    uint32_t v;
-    for (size_t i = 0; i < len; i += n) {
-        n = image_utf8_next(p + i, len - i, &v);
-        if (n == 0)
-            return false;
-    }
-    return true;
-}
 
 static bool is_word_start(char c)
 {
@@ -125,7 +70,7 @@ enum err image_texts_add(struct image_texts *t, const char *key, const char *val
                        "\"%.80s\" cannot be the name of a picture's text: letters, digits and "
                        "\"_-.\", at most %u, a letter first",
                        key, IMAGE_KEY_BYTES_MAX);
-    if (!utf8_is_valid(value))
+    if (!utf8_valid(value, strlen(value), NULL))
         return err_set(em, ERR_USAGE, "the picture's text \"%s\" is not valid UTF-8", key);
     struct image_text *old = text_at(t, key);
     size_t len = strlen(value), others = values_bytes(t) - (old ? strlen(old->value) : 0);
@@ -149,10 +94,9 @@ enum err image_texts_add(struct image_texts *t, const char *key, const char *val
 static enum err value_clean(const char *value, size_t len, struct buf *out, struct errmsg *em)
 {
     const uint8_t *p = (const uint8_t *)value;
-    uint32_t v;
     enum err rc = buf_append(out, NULL, 0, em);
     for (size_t i = 0; !rc && i < len && p[i];) {
-        size_t n = image_utf8_next(p + i, len - i, &v);
+        size_t n = utf8_decode(p + i, len - i, NULL);
         rc = n ? buf_append(out, p + i, n, em) : buf_append(out, "\xef\xbf\xbd", 3, em);
         i += n ? n : 1;
     }

@@ -106,7 +106,7 @@ static size_t reference_append(const char *p, size_t len, struct buf *b, enum er
     if (*rest)
         return 0;
     bool is_char = v > 0 && v <= 0x10ffff && (v < 0xd800 || v > 0xdfff);
-    *rc = image_utf8_append(b, is_char ? (uint32_t)v : 0xfffd, em);
+    *rc = utf8_append(b, is_char ? (uint32_t)v : 0xfffd, em);
     return first + n + 1;
 }
 
@@ -148,7 +148,7 @@ static enum err unescape(struct span s, struct buf *b, struct errmsg *em)
             xmp_is_escape((const uint8_t *)s.p + i + 1, s.len - i - 1))
             v = strtoul((char[5]){s.p[i + 2], s.p[i + 3], s.p[i + 4], s.p[i + 5], 0}, NULL, 16);
         bool is_char = v > 0 && (v < 0xd800 || v > 0xdfff);
-        rc = is_char ? image_utf8_append(b, (uint32_t)v, em) : buf_append(b, "_", 1, em);
+        rc = is_char ? utf8_append(b, (uint32_t)v, em) : buf_append(b, "_", 1, em);
         i += is_char ? 7 : 1;
     }
     return rc;

@@ -94,7 +94,7 @@ static enum err value_append(struct buf *b, const char *value, struct errmsg *em
             rc = buf_append(b, p + i, n, em);
             continue;
         }
-        n = image_utf8_next(p + i, len - i, &v);
+        n = utf8_decode(p + i, len - i, &v);
         if (n == 0)
             return err_set(em, ERR_USAGE, "a picture's text is not valid UTF-8");
         if (v == '_' && xmp_is_escape(p + i + 1, len - i - 1))

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/limits.h"
+#include "base/utf8.h"
 #include "models/tokenizer_impl.h"
 
 #define TEXT_BYTES_MAX ((size_t)4 << 20) /* a prompt and the template around it are far less */

@@ -10,10 +10,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* ---- tokenizer_unicode.c: UTF-8, character classes, NFC ---- */
+/* ---- tokenizer_unicode.c: valid UTF-8, character classes, NFC ---- */
 
-/* True for valid UTF-8; otherwise *offset is the first byte that is not. */
-bool utf8_valid(const char *text, size_t len, size_t *offset);
 /* The code point at *i, which moves behind it. The text must be valid. */
 uint32_t utf8_next(const char *text, size_t *i);
 /* The code point that ends before *i, which moves to its start. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* UTF-8, and Unicode as the reference sees it. The `tokenizers` library normalizes
+/* Valid UTF-8, and Unicode as the reference sees it. The `tokenizers` library normalizes
  * with tables of Unicode 9 (the crate unicode-normalization-alignments), and the
  * models were trained on what it gave: code points that later versions made
  * combining or composite are left alone here, whatever utf8proc knows of them. */
@@ -9,32 +9,6 @@
 
 #include "base/size.h"
 #include "models/tokenizer_impl.h"
-
-bool utf8_valid(const char *text, size_t len, size_t *offset)
-{
-    const uint8_t *p = (const uint8_t *)text;
-    for (size_t i = 0; i < len;) {
-        uint8_t c = p[i];
-        if (c < 0x80) {
-            i++;
-            continue;
-        }
-        size_t n = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1; /* continuation bytes */
-        /* the bounds of the second byte keep out overlong forms, surrogates and
-         * what lies above U+10FFFF */
-        uint8_t low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-        uint8_t high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-        bool ok = c >= 0xc2 && c <= 0xf4 && len - i > n && p[i + 1] >= low && p[i + 1] <= high;
-        for (size_t k = 2; ok && k <= n; k++)
-            ok = (p[i + k] & 0xc0) == 0x80;
-        if (!ok) {
-            *offset = i;
-            return false;
-        }
-        i += n + 1;
-    }
-    return true;
-}
 
 uint32_t utf8_next(const char *text, size_t *i)
 {

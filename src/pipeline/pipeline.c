@@ -162,6 +162,8 @@ struct pipeline_info pipeline_info(const struct pipeline *p)
 enum err pipeline_enhance(struct pipeline *p, const char *prompt, bool for_edit, uint64_t seed,
                           char **out, struct errmsg *em)
 {
-    return prompt_enhance(&p->dir, p->tokenizer, p->text_encoder, prompt, for_edit, seed, out,
-                          NULL, em);
+    enum err rc = prompt_check(prompt, em);
+    return rc ? rc
+              : prompt_enhance(&p->dir, p->tokenizer, p->text_encoder, prompt, for_edit, seed, out,
+                               NULL, em);
 }

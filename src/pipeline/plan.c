@@ -3,12 +3,12 @@
  * everything is, and that there is memory for it. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/limits.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "pipeline/drawing.h"
+#include "pipeline/prompt.h"
 
 static enum err check_side(const char *name, size_t px, struct errmsg *em)
 {
@@ -21,11 +21,6 @@ static enum err check_side(const char *name, size_t px, struct errmsg *em)
 static size_t clamp_side(size_t px)
 {
     return min_size(max_size(px, LIMIT_OFFERED_SIDE_MIN_PX), LIMIT_SIDE_MAX_PX);
-}
-
-static bool is_blank(const char *s)
-{
-    return s[strspn(s, " \t\r\n\v\f")] == '\0';
 }
 
 /* The reference's size within the limits of a picture, its aspect kept. */
@@ -41,11 +36,9 @@ static enum err resolve_request(struct drawing *d, struct errmsg *em)
 {
     const struct draw_request *req = d->req;
     const struct pipeline *p = d->p;
-    if (!req->prompt || is_blank(req->prompt))
-        return err_set(em, ERR_USAGE, "the prompt is empty; say what to draw");
-    if (strlen(req->prompt) > LIMIT_PROMPT_BYTES_MAX)
-        return err_set(em, ERR_USAGE, "the prompt has %zu bytes; at most %u are allowed",
-                       strlen(req->prompt), LIMIT_PROMPT_BYTES_MAX);
+    enum err rc = prompt_check(req->prompt, em);
+    if (rc)
+        return rc;
     if (req->n_references && !p->dir.references_max)
         return err_set(em, ERR_UNSUPPORTED,
                        "the model %s was not trained to take reference pictures; choose another "
@@ -61,6 +54,9 @@ static enum err resolve_request(struct drawing *d, struct errmsg *em)
     if (req->steps > LIMIT_STEPS_MAX)
         return err_set(em, ERR_USAGE, "%zu steps; at most %u are allowed", req->steps,
                        LIMIT_STEPS_MAX);
+    if (req->guidance > LIMIT_GUIDANCE_MAX)
+        return err_set(em, ERR_USAGE, "the guidance is %g; at most %g is allowed", req->guidance,
+                       LIMIT_GUIDANCE_MAX);
     d->steps = req->steps ? req->steps : p->dir.steps;
     d->guidance = req->guidance >= 0 ? req->guidance : p->dir.guidance;
     d->width_px = req->width_px;
@@ -72,7 +68,7 @@ static enum err resolve_request(struct drawing *d, struct errmsg *em)
         d->width_px = default_w;
     if (!d->height_px)
         d->height_px = default_h;
-    enum err rc = check_side("width", d->width_px, em);
+    rc = check_side("width", d->width_px, em);
     return rc ? rc : check_side("height", d->height_px, em);
 }
 

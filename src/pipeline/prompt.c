@@ -7,8 +7,24 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/size.h"
+#include "base/utf8.h"
 
 #define ENHANCE_TEMPERATURE 0.15f
+
+enum err prompt_check(const char *prompt, struct errmsg *em)
+{
+    size_t offset;
+    if (!prompt || !prompt[strspn(prompt, " \t\r\n\v\f")])
+        return err_set(em, ERR_USAGE, "the prompt is empty; say what to draw");
+    size_t len = strlen(prompt);
+    if (len > LIMIT_PROMPT_BYTES_MAX)
+        return err_set(em, ERR_USAGE, "the prompt has %zu bytes; at most %u are allowed", len,
+                       LIMIT_PROMPT_BYTES_MAX);
+    if (!utf8_valid(prompt, len, &offset))
+        return err_set(em, ERR_FORMAT, "the prompt is not valid UTF-8 at byte %zu (0x%02x)", offset,
+                       (unsigned)(uint8_t)prompt[offset]);
+    return ERR_OK;
+}
 
 /* The prompt without what is taken out of it, in one pass, as Python's replace does. */
 static enum err append_prompt(struct buf *text, const char *prompt, const char *removed,
@@ -99,25 +115,6 @@ enum err prompt_embed(const struct model_dir *d, struct text_encoder *te,
     return ERR_OK;
 }
 
-/* Length of the UTF-8 sequence at p, or 0 if there is no valid one. */
-static size_t utf8_sequence(const uint8_t *p, size_t len)
-{
-    size_t n = p[0] < 0x80 ? 1 : (p[0] >> 5) == 6 ? 2 : (p[0] >> 4) == 14 ? 3
-                           : (p[0] >> 3) == 30 ? 4 : 0;
-    if (!n || n > len)
-        return 0;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    uint32_t c = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-        c = c << 6 | (p[i] & 0x3f);
-    }
-    if (c < least[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000))
-        return 0;
-    return n;
-}
-
 /* A language model may stop in the middle of a character, or say control characters:
  * what is no text becomes U+FFFD or a blank, and blanks at both ends go. */
 static enum err clean_text(const struct buf *raw, char **out, struct errmsg *em)
@@ -125,7 +122,7 @@ static enum err clean_text(const struct buf *raw, char **out, struct errmsg *em)
     struct buf clean = {0};
     enum err rc = buf_reserve(&clean, raw->len, em);
     for (size_t i = 0; !rc && i < raw->len;) {
-        size_t n = utf8_sequence(raw->ptr + i, raw->len - i);
+        size_t n = utf8_decode(raw->ptr + i, raw->len - i, NULL);
         if (!n)
             rc = buf_append(&clean, "\xef\xbf\xbd", 3, em);
         else if (n == 1 && raw->ptr[i] < 0x20)

@@ -21,6 +21,9 @@ struct prompt_ids {
     size_t n_dropped; /* tokens at the end that did not fit */
 };
 
+/* Whether it can be drawn: there is one, not blank, of at most LIMIT_PROMPT_BYTES_MAX, in UTF-8. */
+NODISCARD enum err prompt_check(const char *prompt, struct errmsg *em);
+
 /* The template around the prompt, tokenised, padded and cut as the reference does. */
 NODISCARD enum err prompt_tokenize(const struct model_dir *d, const struct tokenizer *tok,
                                    const char *prompt, struct prompt_ids *out,

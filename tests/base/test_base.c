@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/size.h"
+#include "base/utf8.h"
 
 static void test_err_prefix(void **state)
 {
@@ -50,6 +51,51 @@ static void test_sizes_do_not_wrap(void **state)
     assert_true(mul_size(6, 7, &out));
     assert_int_equal(out, 42);
     assert_int_equal(div_up(10, 4), 3);
+}
+
+static void test_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t bad; /* the first byte that is no UTF-8; SIZE_MAX: none */
+    } cases[] = {
+        {"", SIZE_MAX},
+        {"a\x7f\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf"
+         "\xbf",
+         SIZE_MAX},
+        {"ab\x80", 2}, /* a continuation alone */
+        {"a\xc3", 1},  /* cut short */
+        {"\xe2\x82", 0},
+        {"\xf0\x9f\x8d", 0},
+        {"\xc3(", 0},    /* another character instead of a continuation */
+        {"\xc1\xbf", 0}, /* overlong */
+        {"\xe0\x9f\xbf", 0},
+        {"\xf0\x8f\xbf\xbf", 0},
+        {"\xed\xa0\x80", 0},     /* a surrogate */
+        {"\xf4\x90\x80\x80", 0}, /* above U+10FFFF */
+        {"\xf8\x88\x80\x80\x80", 0},
+        {"\xff", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t offset = SIZE_MAX;
+        assert_int_equal(utf8_valid(cases[i].text, strlen(cases[i].text), &offset),
+                         cases[i].bad == SIZE_MAX);
+        assert_int_equal(offset, cases[i].bad);
+    }
+    /* there and back */
+    struct errmsg em;
+    struct buf b = {0};
+    for (uint32_t c = 1; c <= 0x10ffff; c += c < 0x3000 ? 1 : 0x101) {
+        if (c >= 0xd800 && c < 0xe000)
+            continue;
+        uint32_t found = 0;
+        b.len = 0;
+        assert_ok(utf8_append(&b, c, &em));
+        assert_int_equal(utf8_decode(b.ptr, b.len, &found), b.len);
+        assert_int_equal(found, c);
+    }
+    buf_deinit(&b);
 }
 
 static void test_half_types_convert(void **state)
@@ -274,6 +320,7 @@ int main(void)
         cmocka_unit_test(test_err_prefix),
         cmocka_unit_test(test_buf_grows_and_terminates),
         cmocka_unit_test(test_sizes_do_not_wrap),
+        cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_half_types_convert),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_writing_leaves_what_is_there),

@@ -449,7 +449,7 @@ class Cli(unittest.TestCase):
         done = subprocess.run([EASEL.encode(), b"draw", b"caf\xe9", b"-m", os.fsencode(TINY)],
                               cwd=self.dir, capture_output=True, timeout=300)
         self.assertEqual(done.returncode, 1)
-        self.assertIn(b"UTF-8", done.stderr)
+        self.assertIn(b"the prompt is not valid UTF-8 at byte 3 (0xe9)", done.stderr)
 
     # ---- bad surroundings ----
 

@@ -307,7 +307,16 @@ static void test_errors_are_values(void **state)
     assert_non_null(strstr(error.message, "junk.png"));
     o.n_references = EASEL_REFERENCES_MAX + 1;
     assert_int_equal(easel_draw(model, &o, &p, &error), EASEL_USAGE);
+    o = tiny_picture("x", 1);
+    o.guidance = 100.5;
+    assert_int_equal(easel_draw(model, &o, &p, &error), EASEL_USAGE);
     assert_null(p);
+    char *text = NULL;
+    assert_int_equal(easel_enhance(model, NULL, 0, 1, &text, &error), EASEL_USAGE);
+    assert_int_equal(easel_enhance(model, " \n", 0, 1, &text, &error), EASEL_USAGE);
+    assert_int_equal(easel_enhance(model, "caf\xe9", 0, 1, &text, &error), EASEL_FORMAT);
+    assert_non_null(strstr(error.message, "at byte 3"));
+    assert_null(text);
     easel_model_close(model);
     easel_model_close(NULL);
     easel_picture_free(NULL);
