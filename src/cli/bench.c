@@ -29,6 +29,7 @@ struct bench_command {
     struct easel_draw_options draw;
     struct easel_reference reference;
     bool json;
+    bool for_model; /* options that only a model has use for */
     json_t *rows;
     size_t n_rows;
 };
@@ -47,33 +48,20 @@ static const struct option long_options[] = {
 
 static int parse_option(struct bench_command *c, int option, const char *arg)
 {
-    struct easel_error error;
-    int64_t v = 0;
-    void *bytes = NULL;
+    c->for_model = c->for_model || option == 's' || option == 'i' || option == OPT_STEPS;
     switch (option) {
     case 's':
         if (!cli_parse_size(arg, &c->draw.width, &c->draw.height))
             return cli_usage("bench", "a size is WIDTHxHEIGHT, such as 256x256; not \"%s\"", arg);
         return 0;
-    case 'i': {
-        enum easel_status rc =
-            easel_file_read(arg, (size_t)256 << 20, &bytes, &c->reference.len, &error);
-        if (rc)
-            return cli_failed(rc, &error);
-        c->reference.bytes = bytes;
-        c->reference.name = arg;
-        return 0;
-    }
+    case 'i':
+        easel_free((void *)(uintptr_t)c->reference.bytes);
+        c->reference.bytes = NULL;
+        return cli_option_reference(arg, &c->reference);
     case OPT_STEPS:
-        if (!cli_parse_int(arg, 1, 1000, &v))
-            return cli_usage("bench", "the steps must be from 1 to 1000, not \"%s\"", arg);
-        c->draw.steps = (unsigned)v;
-        return 0;
+        return cli_option_steps("bench", arg, &c->draw.steps);
     case OPT_THREADS:
-        if (!cli_parse_int(arg, 1, 256, &v))
-            return cli_usage("bench", "the threads must be from 1 to 256, not \"%s\"", arg);
-        c->model.n_threads = (unsigned)v;
-        return 0;
+        return cli_option_threads("bench", arg, &c->model.n_threads);
     default:
         c->json = true;
         return 0;
@@ -125,12 +113,6 @@ static int bench_kernels(struct bench_command *c)
     return status ? cli_failed(status, &error) : code;
 }
 
-static int on_progress(void *user, const struct easel_progress *p)
-{
-    progress_view_update(user, p);
-    return cli_interrupted();
-}
-
 static json_t *stages_json(const struct easel_picture *p, const struct easel_bench_picture *b)
 {
     json_t *stages = json_object();
@@ -147,16 +129,12 @@ static json_t *stages_json(const struct easel_picture *p, const struct easel_ben
 static int print_picture_json(const struct easel_model_info *info, const struct easel_picture *p,
                               const struct easel_bench_picture *b)
 {
-    json_t *seconds = json_object();
-    for (int i = 0; i < EASEL_N_STAGES; i++)
-        json_object_set_new(seconds, easel_stage_name((enum easel_stage)i),
-                            json_real(p->seconds[i]));
     json_t *o = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:f, s:o, s:f, s:o, s:f, s:f, s:I}",
                           "model", info->name, "cpu", info->cpu, "threads", (int)info->n_threads,
                           "width", (int)p->width, "height", (int)p->height, "steps", (int)p->steps,
                           "seconds_per_step", p->seconds[EASEL_STAGE_DENOISE] / p->steps, "seconds",
-                          seconds, "seconds_total", p->seconds_total, "stages", stages_json(p, b),
-                          "peak_gflops", b->peak_gflops, "guidance", p->guidance,
+                          cli_json_seconds(p), "seconds_total", p->seconds_total, "stages",
+                          stages_json(p, b), "peak_gflops", b->peak_gflops, "guidance", p->guidance,
                           "peak_memory_bytes", (json_int_t)p->peak_memory_bytes);
     return cli_print_json(o, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 }
@@ -207,7 +185,7 @@ static int bench_model(struct bench_command *c, const char *name)
         progress_view_start(&view);
         c->draw.prompt = "a red apple on a blue background";
         c->draw.seed = 1;
-        c->draw.on_progress = on_progress;
+        c->draw.on_progress = progress_view_callback;
         c->draw.user = &view;
         if (c->reference.bytes) {
             c->draw.references = &c->reference;
@@ -240,6 +218,8 @@ static int run(struct bench_command *c, int argc, char **argv)
         if (rc)
             return rc;
     }
+    if (argc - optind == 1 && !strcmp(argv[optind], "kernels") && c->for_model)
+        return cli_usage("bench", "size, steps and pictures are for bench model");
     if (argc - optind == 1 && !strcmp(argv[optind], "kernels"))
         return bench_kernels(c);
     if (argc - optind == 2 && !strcmp(argv[optind], "model"))

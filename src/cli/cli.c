@@ -130,6 +130,45 @@ char *cli_make_plain(char *text, const char *kept)
     return text;
 }
 
+int cli_option_steps(const char *command, const char *arg, unsigned *out)
+{
+    int64_t v;
+    if (!cli_parse_int(arg, 1, 1000, &v))
+        return cli_usage(command, "the steps must be from 1 to 1000, not \"%s\"", arg);
+    *out = (unsigned)v;
+    return 0;
+}
+
+int cli_option_threads(const char *command, const char *arg, unsigned *out)
+{
+    int64_t v;
+    if (!cli_parse_int(arg, 1, 256, &v))
+        return cli_usage(command, "the threads must be from 1 to 256, not \"%s\"", arg);
+    *out = (unsigned)v;
+    return 0;
+}
+
+int cli_option_reference(const char *path, struct easel_reference *out)
+{
+    struct easel_error error;
+    void *bytes;
+    size_t len;
+    enum easel_status rc = easel_file_read(path, CLI_PICTURE_BYTES_MAX, &bytes, &len, &error);
+    if (rc)
+        return cli_failed(rc, &error);
+    *out = (struct easel_reference){.bytes = bytes, .len = len, .name = path};
+    return 0;
+}
+
+json_t *cli_json_seconds(const struct easel_picture *p)
+{
+    json_t *seconds = json_object();
+    for (int i = 0; i < EASEL_N_STAGES; i++)
+        json_object_set_new(seconds, easel_stage_name((enum easel_stage)i),
+                            json_real(p->seconds[i]));
+    return seconds;
+}
+
 int cli_print_json(json_t *object, size_t flags)
 {
     if (!object) {

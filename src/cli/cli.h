@@ -12,6 +12,9 @@
 
 #include "easel.h"
 
+/* Of a picture's file. */
+#define CLI_PICTURE_BYTES_MAX ((size_t)256 << 20)
+
 /* What main returns. */
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
@@ -45,6 +48,15 @@ bool cli_parse_size(const char *text, unsigned *width, unsigned *height);
 
 /* Of the terminal at fd; 80×24 if it does not say. */
 struct winsize cli_screen_size(int fd);
+
+/* Options that several commands have: the value goes to *out, or a message is printed; an exit
+ * code. A reference's bytes are freed with easel_free. */
+int cli_option_steps(const char *command, const char *arg, unsigned *out);
+int cli_option_threads(const char *command, const char *arg, unsigned *out);
+int cli_option_reference(const char *path, struct easel_reference *out);
+
+/* The seconds of each stage, by its name. */
+json_t *cli_json_seconds(const struct easel_picture *p);
 /* Print an object, where NULL is one that could not be made, and free it; an exit code. flags:
  * jansson's. */
 int cli_print_json(json_t *object, size_t flags);

@@ -12,7 +12,6 @@
 #include "cli/progress.h"
 
 #define PROMPT_BYTES_MAX ((size_t)128 << 10)
-#define PICTURE_FILE_BYTES_MAX ((size_t)256 << 20)
 #define COUNT_MAX 10000
 
 static const char help[] =
@@ -88,17 +87,11 @@ static const struct option long_options[] = {
 
 static int add_reference(struct draw_command *c, const char *path)
 {
-    struct easel_error error;
-    void *bytes;
-    size_t len;
     if (c->draw.n_references == EASEL_REFERENCES_MAX)
         return cli_usage("draw", "at most %d reference pictures", EASEL_REFERENCES_MAX);
-    enum easel_status rc = easel_file_read(path, PICTURE_FILE_BYTES_MAX, &bytes, &len, &error);
-    if (rc)
-        return cli_failed(rc, &error);
-    c->references[c->draw.n_references++] =
-        (struct easel_reference){.bytes = bytes, .len = len, .name = path};
-    return 0;
+    int rc = cli_option_reference(path, &c->references[c->draw.n_references]);
+    c->draw.n_references += !rc;
+    return rc;
 }
 
 static int parse_size(struct draw_command *c, const char *text)
@@ -113,7 +106,6 @@ static int parse_size(struct draw_command *c, const char *text)
 
 static int parse_option(struct draw_command *c, int option, const char *arg)
 {
-    int64_t v = 0;
     switch (option) {
     case 'o':
         c->output = arg;
@@ -137,10 +129,7 @@ static int parse_option(struct draw_command *c, int option, const char *arg)
             return cli_usage("draw", "the seed must be from 0 to 4294967295, not \"%s\"", arg);
         return 0;
     case OPT_STEPS:
-        if (!cli_parse_int(arg, 1, 1000, &v))
-            return cli_usage("draw", "the steps must be from 1 to 1000, not \"%s\"", arg);
-        c->draw.steps = (unsigned)v;
-        return 0;
+        return cli_option_steps("draw", arg, &c->draw.steps);
     case OPT_GUIDANCE:
         if (!cli_parse_double(arg, 0, 100, &c->draw.guidance))
             return cli_usage("draw", "the guidance must be from 0 to 100, not \"%s\"", arg);
@@ -151,10 +140,7 @@ static int parse_option(struct draw_command *c, int option, const char *arg)
         c->format = arg;
         return 0;
     case OPT_THREADS:
-        if (!cli_parse_int(arg, 1, 256, &v))
-            return cli_usage("draw", "the threads must be from 1 to 256, not \"%s\"", arg);
-        c->model.n_threads = (unsigned)v;
-        return 0;
+        return cli_option_threads("draw", arg, &c->model.n_threads);
     case OPT_RNG:
         if (strcmp(arg, "torch"))
             return cli_usage("draw", "the only --rng is torch, not \"%s\"", arg);
@@ -291,12 +277,6 @@ static int check_output(const struct draw_command *c)
     return rc ? rc : check_place(c->output);
 }
 
-static int on_progress(void *user, const struct easel_progress *p)
-{
-    progress_view_update(user, p);
-    return cli_interrupted();
-}
-
 /* FILE, FILE with -INDEX before its ending, or easel-SEED.ending. */
 static char *output_path(const struct draw_command *c, const struct easel_picture *p,
                          int64_t index)
@@ -322,10 +302,7 @@ static char *output_path(const struct draw_command *c, const struct easel_pictur
 
 static int print_json(const struct easel_picture *p, const char *path)
 {
-    json_t *seconds = json_object();
-    for (int i = 0; i < EASEL_N_STAGES; i++)
-        json_object_set_new(seconds, easel_stage_name((enum easel_stage)i),
-                            json_real(p->seconds[i]));
+    json_t *seconds = cli_json_seconds(p);
     json_object_set_new(seconds, "total", json_real(p->seconds_total));
     json_t *o = json_pack("{s:s, s:I, s:i, s:i, s:i, s:i, s:s, s:i, s:f, s:s, s:s?, s:i, s:i, s:o, "
                           "s:I}",
@@ -458,7 +435,7 @@ int cmd_draw(int argc, char **argv)
         c.draw.prompt = c.prompt;
         c.draw.references = c.references;
         c.draw.previews = c.view.graphics != EASEL_TERMINAL_NONE;
-        c.draw.on_progress = on_progress;
+        c.draw.on_progress = progress_view_callback;
         c.draw.user = &c.view;
         rc = draw_all(&c, model);
     }

@@ -208,6 +208,12 @@ void progress_view_update(struct progress_view *v, const struct easel_progress *
     }
 }
 
+int progress_view_callback(void *view, const struct easel_progress *p)
+{
+    progress_view_update(view, p);
+    return cli_interrupted();
+}
+
 void progress_view_end(struct progress_view *v)
 {
     if (v->line_is_open)

@@ -24,6 +24,8 @@ void progress_view_init(struct progress_view *v, bool quiet, bool preview);
 /* A new picture begins. */
 void progress_view_start(struct progress_view *v);
 void progress_view_update(struct progress_view *v, const struct easel_progress *p);
+/* The same as a drawing's on_progress, with the view as its user: stops it after Ctrl-C. */
+int progress_view_callback(void *view, const struct easel_progress *p);
 /* Clear the bar, so that other lines can follow. */
 void progress_view_end(struct progress_view *v);
 

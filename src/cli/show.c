@@ -7,8 +7,6 @@
 
 #include "cli/cli.h"
 
-#define PICTURE_FILE_BYTES_MAX ((size_t)256 << 20)
-
 static const char help[] =
     "Usage: easel show FILE [--json]\n"
     "\n"
@@ -189,7 +187,7 @@ static int show(const char *path, bool json)
     void *bytes = NULL;
     size_t len = 0;
     int rc = 0;
-    enum easel_status status = easel_file_read(path, PICTURE_FILE_BYTES_MAX, &bytes, &len, &error);
+    enum easel_status status = easel_file_read(path, CLI_PICTURE_BYTES_MAX, &bytes, &len, &error);
     if (!status)
         status =
             easel_metadata_read(bytes, len, on_text, &facts, &facts.width, &facts.height, &error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Writing a random model: its folders, its weights, and taking it all back on failure. */
 #include <errno.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 
 #define SHARD_BYTES ((uint64_t)4 << 30)
 #define TABLE_SIZE 4096u
+#define FOLDERS_OPEN_MAX 8
 
 struct fill_ctx {
     const struct spec_list *list;
@@ -148,39 +150,18 @@ static enum err check_room(const char *dir, uint64_t need, struct errmsg *em)
     return ERR_OK;
 }
 
-/* Take back what was written, part by part: nothing that was there before is touched,
- * for the folder was made by us. */
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+/* Take back what was written: the folder and all in it are ours. */
 static void remove_model(const char *dir)
 {
-    static const char *const files[] = {"model_index.json", "easel.json",
-                                        "scheduler/scheduler_config.json",
-                                        "transformer/config.json", "text_encoder/config.json",
-                                        "vae/config.json", "tokenizer/tokenizer.json",
-                                        "tokenizer/tokenizer_config.json"};
-    static const char *const folders[] = {"scheduler", "transformer", "text_encoder", "vae",
-                                          "tokenizer", ""};
-    char path[4096];
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        unlink(path);
-    }
-    for (size_t i = 0; i < N_PARTS; i++) {
-        snprintf(path, sizeof path, "%s/%s/%s.safetensors", dir, parts[i].folder, parts[i].stem);
-        unlink(path);
-        snprintf(path, sizeof path, "%s/%s/%s.safetensors.index.json", dir, parts[i].folder,
-                 parts[i].stem);
-        unlink(path);
-        for (unsigned of = 1; of < 64; of++)
-            for (unsigned k = 1; k <= of; k++) {
-                snprintf(path, sizeof path, "%s/%s/%s-%05u-of-%05u.safetensors", dir,
-                         parts[i].folder, parts[i].stem, k, of);
-                unlink(path);
-            }
-    }
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, folders[i]);
-        rmdir(path);
-    }
+    (void)nftw(dir, remove_one, FOLDERS_OPEN_MAX, FTW_DEPTH | FTW_PHYS);
 }
 
 enum err random_model_write(const char *shape, const char *dir, const char *tokenizer_path,

@@ -531,6 +531,9 @@ class Cli(unittest.TestCase):
         def small_files():
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        done = self.easel("model", "random", "tiny", "t", preexec_fn=small_files)
+        self.assertFails(done, 1, "cannot write t/")
+        self.assertEqual(self.files(), [])
         done = self.draw("a", "-o", "a.png", "-s", "256x256", preexec_fn=small_files)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertIn("cannot write a.png", done.stderr)
@@ -662,6 +665,8 @@ class Cli(unittest.TestCase):
         again = self.easel("model", "random", "tiny", "t")
         self.assertFails(again, 2, "there already")
         self.assertFails(self.easel("model", "random", "klein-5b", "k"), 2, "klein-5b")
+        self.assertFails(self.easel("model", "random", "tiny", "no/such/t"), 1, "no/such/t")
+        self.assertFails(self.easel("bench", "kernels", "--steps", 1), 2, "for bench model")
         done = self.easel("bench", "model", "t", "-s", "256x256", "--steps", 1, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
         facts = json.loads(done.stdout)
