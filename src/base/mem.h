@@ -19,8 +19,11 @@ void mem_discard(void *p, size_t size_bytes);
 /* Peak resident set of this process, bytes; 0 where it cannot be read. */
 uint64_t mem_peak_bytes(void);
 
-/* Memory that can be had now without swapping (MemAvailable, and the cgroup's
- * limit where there is one), bytes; UINT64_MAX where it cannot be read. */
+/* Memory that can be had now without swapping (MemAvailable, and the limits of the cgroups where
+ * there are any), bytes; UINT64_MAX where it cannot be read. */
 uint64_t mem_available_bytes(void);
+/* What a control group (version 2), by its folder, has left below its limit; UINT64_MAX: it has
+ * none. Cached files count as free, mapped weights among them, for they make way. */
+uint64_t mem_cgroup_room(const char *dir);
 
 #endif

@@ -314,6 +314,41 @@ static void test_memory_is_aligned_and_counted(void **state)
     assert_true(mem_available_bytes() > 0);
 }
 
+/* A model that was read leaves a container's memory full of cached pages; they are free. */
+static void test_cgroup_room(void **state)
+{
+    (void)state;
+    struct errmsg em;
+    char dir[] = "/tmp/easel-base-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    static const struct {
+        const char *name, *text;
+        uint64_t room; /* from then on */
+    } files[] = {
+        {"memory.max", "8000000\n", UINT64_MAX},
+        {"memory.current", "7900000\n", 100000},
+        {"memory.stat",
+         "anon 300000\nfile 7500000\ninactive_anon 300000\ninactive_file 7000000\n"
+         "active_file 500000\n",
+         7600000},
+        {"memory.max", "max\n", UINT64_MAX},
+        {"memory.max", "100000\n", 0}, /* less than is in use */
+    };
+    assert_true(mem_cgroup_room(dir) == UINT64_MAX);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char *path = path_join(dir, files[i].name);
+        assert_ok(file_write_atomic(path, files[i].text, strlen(files[i].text), &em));
+        assert_true(mem_cgroup_room(dir) == files[i].room);
+        free(path);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        char *path = path_join(dir, files[i].name);
+        assert_int_equal(unlink(path), 0);
+        free(path);
+    }
+    assert_int_equal(rmdir(dir), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -328,6 +363,7 @@ int main(void)
         cmocka_unit_test(test_cpu_levels),
         cmocka_unit_test(test_memory_is_given_back_in_parts),
         cmocka_unit_test(test_memory_is_aligned_and_counted),
+        cmocka_unit_test(test_cgroup_room),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
