@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A run through an autoencoder's layers: the plan, the two slots, convolutions in
+/* A run through an autoencoder's layers: the plan, the slots, convolutions in
  * strips, progress. See autoencoder_impl.h for the idea. */
 #include <assert.h>
 #include <math.h>

@@ -137,6 +137,30 @@ static enum err check_class(const struct config *c, const char *path, struct err
     return ERR_OK;
 }
 
+/* What follows from the fields, and what of them is not supported. */
+static enum err settle(struct transformer *t, size_t patch, double mlp_ratio, const char *path,
+                       struct errmsg *em)
+{
+    struct transformer_info *info = &t->info;
+    if (patch != 1)
+        return err_set(em, ERR_UNSUPPORTED, "%s: patch_size is %zu; only 1 is supported", path,
+                       patch);
+    if (info->n_sinusoids % 2)
+        return err_set(em, ERR_UNSUPPORTED, "%s: timestep_guidance_channels is %zu, which is odd",
+                       path, info->n_sinusoids);
+    info->hidden = info->n_heads * info->head_dim;
+    if (info->hidden > LIMIT_WIDTH_MAX)
+        return err_set(em, ERR_FORMAT,
+                       "%s: num_attention_heads * attention_head_dim is %zu, the limit is %u", path,
+                       info->hidden, LIMIT_WIDTH_MAX);
+    double mlp = (double)info->hidden * mlp_ratio;
+    if (mlp < 1.0 || mlp > 2.0 * LIMIT_WIDTH_MAX)
+        return err_set(em, ERR_FORMAT, "%s: mlp_ratio %g makes an mlp of %g channels", path,
+                       mlp_ratio, mlp);
+    info->mlp = (size_t)mlp;
+    return ERR_OK;
+}
+
 /* Defaults as in diffusers. */
 static enum err read_config(struct transformer *t, const struct config *c, const char *path,
                             struct errmsg *em)
@@ -185,25 +209,9 @@ static enum err read_config(struct transformer *t, const struct config *c, const
     rc = config_bool(c, "guidance_embeds", 1, &info->guidance_embed, em);
     if (rc)
         return rc;
-
-    if (patch != 1)
-        return err_set(em, ERR_UNSUPPORTED, "%s: patch_size is %zu; only 1 is supported", path,
-                       patch);
-    if (t->info.n_sinusoids % 2)
-        return err_set(em, ERR_UNSUPPORTED, "%s: timestep_guidance_channels is %zu, which is odd",
-                       path, t->info.n_sinusoids);
-    info->hidden = info->n_heads * info->head_dim;
-    if (info->hidden > LIMIT_WIDTH_MAX)
-        return err_set(em, ERR_FORMAT,
-                       "%s: num_attention_heads * attention_head_dim is %zu, the limit is %u", path,
-                       info->hidden, LIMIT_WIDTH_MAX);
-    double mlp = (double)info->hidden * mlp_ratio;
-    if (mlp < 1.0 || mlp > 2.0 * LIMIT_WIDTH_MAX)
-        return err_set(em, ERR_FORMAT, "%s: mlp_ratio %g makes an mlp of %g channels", path,
-                       mlp_ratio, mlp);
-    t->info.mlp = (size_t)mlp;
     t->eps = (float)eps;
-    return read_axes(t, c, path, em);
+    rc = settle(t, patch, mlp_ratio, path, em);
+    return rc ? rc : read_axes(t, c, path, em);
 }
 
 enum err tl_diffusers_config(struct transformer *t, const char *dir, struct errmsg *em)
