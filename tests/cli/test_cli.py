@@ -701,6 +701,16 @@ class Cli(unittest.TestCase):
         done = self.easel("model", "show", TINY, env={"EASEL_CPU": "scalar"})
         self.assertIn("scalar kernels", done.stdout)
 
+    def test_man_page_has_what_help_has(self):
+        man = (ROOT / "man" / "easel.1").read_text().replace("\\-", "-")
+        for command in ("draw", "show", "model", "bench", "serve", "worker", "key", "task", "webhook"):
+            told = self.easel(command, "--help").stdout
+            for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", told)):
+                self.assertIn(option, man, command)
+        for option in re.findall(r'{"([a-z-]+)", \w+_argument', (ROOT / "src" / "cli" / "draw.c").read_text()):
+            if option != "help":
+                self.assertIn(f"--{option}", self.easel("draw", "--help").stdout)
+
     def test_help_teaches(self):
         for args in (["--help"], ["draw", "--help"], ["show", "--help"], ["model", "--help"],
                      ["bench", "--help"]):
