@@ -112,24 +112,6 @@ struct winsize cli_screen_size(int fd)
     return w;
 }
 
-char *cli_make_plain(char *text, const char *kept)
-{
-    for (char *p = text; *p; p++) {
-        unsigned char c = (unsigned char)*p, next = (unsigned char)p[1];
-        if (strchr(kept, c))
-            continue;
-        if (c == '\n' || c == '\t' || c == '\r') {
-            *p = ' ';
-        } else if (c < 0x20 || c == 0x7f) {
-            *p = '?';
-        } else if (c == 0xc2 && next >= 0x80 && next < 0xa0) { /* C1, in UTF-8 */
-            *p++ = '?';
-            *p = '?';
-        }
-    }
-    return text;
-}
-
 int cli_option_steps(const char *command, const char *arg, unsigned *out)
 {
     int64_t v;
@@ -190,13 +172,23 @@ size_t cli_control_length(const char *p)
     return c == 0xc2 && next >= 0x80 && next < 0xa0 ? 2 : 0;
 }
 
+char *cli_make_plain(char *text)
+{
+    for (char *p = text; *p; p++) {
+        bool is_space = *p == '\n' || *p == '\t' || *p == '\r';
+        for (size_t n = cli_control_length(p); n; n--)
+            p[n - 1] = is_space ? ' ' : '?';
+    }
+    return text;
+}
+
 void cli_print_text(const char *text, int indent)
 {
     while (*text) {
         size_t n = cli_control_length(text);
         if (*text == '\n')
             printf("\n%*s", indent, "");
-        else if (!n)
+        else if (!n || *text == '\t')
             putchar(*text);
         else
             for (size_t i = 0; i < n; i++)

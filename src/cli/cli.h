@@ -63,13 +63,12 @@ int cli_print_json(json_t *object, size_t flags);
 /* How many bytes at p are a control character, which a terminal would obey (ASCII's, DEL, and
  * U+0080 to U+009F in UTF-8); 0: none. */
 size_t cli_control_length(const char *p);
-/* Text from a file, as it is safe on a terminal: control characters become \x1b and the like, and
+/* Text of others as one line of a table: white space becomes a space, any other control character
+ * a ? for each of its bytes. In place, returned. */
+char *cli_make_plain(char *text);
+/* Text of others, as it is safe on a terminal: control characters become \x1b and the like, and
  * after a line end come indent spaces. */
 void cli_print_text(const char *text, int indent);
-
-/* Text of others, so that it can be shown: what a terminal would take for an order to itself (escape
- * sequences) becomes "?", and white space that is not in `kept` a space. In place, returned. */
-char *cli_make_plain(char *text, const char *kept);
 
 /* Ctrl-C and SIGTERM: the first asks to stop, the second ends the program. */
 void cli_catch_interrupts(void);

@@ -158,7 +158,7 @@ void listing_cell(struct listing *l, const char *text)
     char *cell = strdup(text);
     l->failed |= !cell;
     if (cell)
-        l->cells[l->n_cells++] = cli_make_plain(cell, "");
+        l->cells[l->n_cells++] = cli_make_plain(cell);
 }
 
 /* Characters on the terminal, where each of UTF-8's takes one column. */

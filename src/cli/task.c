@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
@@ -100,10 +99,11 @@ static json_t *as_json(const struct task *t)
 
 static void print_line(const char *name, const char *value)
 {
-    char *plain = value ? strdup(value) : NULL;
-    if (plain)
-        printf("%-10s %s\n", name, cli_make_plain(plain, "\n\t"));
-    free(plain);
+    if (!value)
+        return;
+    printf("%-10s ", name);
+    cli_print_text(value, 11);
+    putchar('\n');
 }
 
 static void print_text(const struct task *t)
