@@ -9,7 +9,7 @@
 
 #include "api/api_impl.h"
 #include "api/sizes.h"
-#include "crypto/crypto.h"
+#include "base/base64.h"
 
 #define N_INPUT_IMAGES 8u
 #define SECRET_BYTES_MAX 256u

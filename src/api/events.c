@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "api/core_impl.h"
+#include "base/base64.h"
 #include "base/clock.h"
 #include "crypto/crypto.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "api/openai_impl.h"
-#include "crypto/crypto.h"
+#include "base/base64.h"
 
 #define TOKEN_SIDE_PX 16.0 /* a token of the transformer stands for 16 x 16 pixels */
 #define CHARS_PER_TOKEN 4  /* of text, about: the tokenizer belongs to the worker */

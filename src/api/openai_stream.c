@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 #include "api/openai_impl.h"
+#include "base/base64.h"
 #include "base/clock.h"
-#include "crypto/crypto.h"
 
 /* "event: NAME" and the beginning of its data. */
 static enum err write_begin(struct buf *out, const struct openai *o, const char *name,

@@ -5,8 +5,8 @@
 #include <strings.h>
 
 #include "api/core_impl.h"
+#include "base/base64.h"
 #include "base/size.h"
-#include "crypto/crypto.h"
 
 #define PIECE_CHARS 512u /* unescaped at a time, where there are escapes */
 #define DATA_PREFIX_CHARS 256u

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/size.h"
 #include "image/image_impl.h"
 #include "image/terminal_impl.h"
@@ -120,27 +121,6 @@ const char *terminal_graphics_question(const struct terminal_hints *h)
 
 /* ---- how --------------------------------------------------------------------- */
 
-enum err base64_append(struct buf *out, const uint8_t *bytes, size_t len, struct errmsg *em)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    enum err rc = buf_reserve(out, div_up(len, 3) * 4, em);
-    if (rc)
-        return rc;
-    for (size_t i = 0; i < len; i += 3) {
-        size_t n = min_size(3, len - i);
-        uint32_t v = (uint32_t)bytes[i] << 16;
-        if (n > 1)
-            v |= (uint32_t)bytes[i + 1] << 8;
-        if (n > 2)
-            v |= bytes[i + 2];
-        uint8_t *to = out->ptr + out->len;
-        for (size_t k = 0; k < 4; k++)
-            to[k] = (uint8_t)(k <= n ? digits[v >> (18 - 6 * k) & 63] : '=');
-        out->len += 4;
-    }
-    return buf_append(out, NULL, 0, em);
-}
-
 /* Where a picture goes: its size in pixels, and in cells: both sides, since an older kitty
  * takes the picture's own pixels for the one that is not given. */
 struct fit {
@@ -244,7 +224,7 @@ static enum err append_png(const struct image *img, enum terminal_graphics graph
     struct buf png = {0}, base64 = {0};
     enum err rc = image_encode(img, IMAGE_PNG, 0, NULL, &png, em);
     if (!rc)
-        rc = base64_append(&base64, png.ptr, png.len, em);
+        rc = base64_encode(png.ptr, png.len, &base64, em);
     if (!rc && graphics == TERMINAL_GRAPHICS_KITTY)
         rc = kitty_append(&base64, id, f, out, em);
     else if (!rc)

@@ -24,7 +24,5 @@ static inline unsigned colour_bin(const uint8_t *rgb)
 NODISCARD enum err palette_make(const struct image *img, struct palette *out, struct errmsg *em);
 
 NODISCARD enum err sixel_append(const struct image *img, struct buf *out, struct errmsg *em);
-NODISCARD enum err base64_append(struct buf *out, const uint8_t *bytes, size_t len,
-                                 struct errmsg *em);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "store/store_impl.h"
 
 #define KEY_LEAD "easel_"

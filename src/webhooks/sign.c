@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "crypto/crypto.h"
 #include "webhooks/webhooks_impl.h"
 

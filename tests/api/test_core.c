@@ -3,8 +3,8 @@
 #include "test.h"
 
 #include "api/core_impl.h"
+#include "base/base64.h"
 #include "base/file.h"
-#include "crypto/crypto.h"
 
 static const char *const pictures[] = {"input_image", "input_image_2", NULL};
 

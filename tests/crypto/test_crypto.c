@@ -2,6 +2,7 @@
 /* crypto/: published test vectors, spellings and their strictness, the decoder in pieces. */
 #include "test.h"
 
+#include "base/base64.h"
 #include "crypto/crypto.h"
 
 static void assert_hex(const uint8_t *bytes, size_t len, const char *expected)

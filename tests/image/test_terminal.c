@@ -38,22 +38,6 @@ static struct buf base64_decode(const char *s, size_t len)
     return b;
 }
 
-static void test_base64(void **state)
-{
-    (void)state;
-    static const char *const pairs[][2] = {
-        {"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
-        {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"\xff\xfe", "//4="}};
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        struct errmsg em;
-        struct buf b = {0};
-        const char *plain = pairs[i][0];
-        assert_ok(base64_append(&b, (const uint8_t *)plain, strlen(plain), &em));
-        assert_string_equal((char *)b.ptr, pairs[i][1]);
-        buf_deinit(&b);
-    }
-}
-
 static void check_png(const struct buf *png, const struct image *img)
 {
     struct errmsg em;
@@ -399,7 +383,6 @@ static void test_no_graphics_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_base64),
         cmocka_unit_test(test_kitty),
         cmocka_unit_test(test_iterm2),
         cmocka_unit_test(test_sixel),

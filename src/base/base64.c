@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Base64 (RFC 4648). The decoder gives each byte as soon as its eight bits are there, so that
  * nothing is left to write when the text ends, with padding or without. */
-#include "crypto/crypto.h"
+#include "base/base64.h"
 
 #include "base/size.h"
 
