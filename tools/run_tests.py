@@ -108,7 +108,8 @@ def run_suites(b):
     for old in logs.glob("sanitizer.*"):
         old.unlink()
     done = subprocess.run(
-        ["meson", "test", "-C", b.name, "--no-rebuild", "--print-errorlogs", "-t", str(b.slowness), *b.selection],
+        ["meson", "test", "-C", b.name, "--no-rebuild", "--print-errorlogs", "-t", str(b.slowness),
+         "--num-processes", str(2 * os.cpu_count()), *b.selection],  # many of them wait most of the time
         cwd=ROOT, env=sanitizer_environment(logs), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace")
     passed = failed = skipped = 0
