@@ -636,6 +636,8 @@ class Surroundings(Browsing, ServiceTest):
         expect(page.locator("#server")).to_have_attribute("data-state", "away")
         expect(piece.locator(".details")).to_have_text("It is sent when the server is back")
         expect(piece.locator(".blank")).to_have_text("Waiting for the server")
+        # so long that it does not try by itself while the server starts
+        expect(page.get_by_role("alert")).to_contain_text(re.compile(r"again in 1[45] s"))
         self.serve("--stub", listen=server.url.removeprefix("http://"))
         page.get_by_role("button", name="Try now").click()
         self.wait_until_drawn(piece)
