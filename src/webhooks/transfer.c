@@ -162,21 +162,27 @@ static unsigned retry_after_s(struct delivery *d)
     return seconds < UINT32_MAX ? (unsigned)seconds : UINT32_MAX;
 }
 
+/* Whether it came as far as that it waited for an answer: over a connection of its own, or over one
+ * that an earlier transfer left open, for which curl tells no time of connecting. */
+static bool has_connected(struct delivery *d)
+{
+    curl_off_t connected_us = 0, begun_us = 0;
+    return (!curl_easy_getinfo(d->easy, CURLINFO_CONNECT_TIME_T, &connected_us) && connected_us) ||
+           (!curl_easy_getinfo(d->easy, CURLINFO_PRETRANSFER_TIME_T, &begun_us) && begun_us);
+}
+
 void transfer_judge(struct delivery *d, CURLcode result, unsigned timeout_ms, struct outcome *out)
 {
     long status = 0;
-    curl_off_t connected_us = 0;
     *out = (struct outcome){0};
     if (curl_easy_getinfo(d->easy, CURLINFO_RESPONSE_CODE, &status))
         status = 0;
-    if (curl_easy_getinfo(d->easy, CURLINFO_CONNECT_TIME_T, &connected_us))
-        connected_us = 0;
     /* a final status decides, even if the rest did not come or was too long */
     if (status >= 200 || (status && result == CURLE_OK))
         outcome_set_status(out, (int)status, retry_after_s(d));
     else if (d->fence.refused[0])
         outcome_fail(out, "refused: %s, where webhooks must not go", d->fence.refused);
-    else if (result == CURLE_OPERATION_TIMEDOUT && connected_us)
+    else if (result == CURLE_OPERATION_TIMEDOUT && has_connected(d))
         outcome_fail(out, "no answer within %g s", timeout_ms / 1000.0);
     else
         outcome_fail(out, "%s", d->curl_error[0] ? d->curl_error : curl_easy_strerror(result));

@@ -274,6 +274,14 @@ class Deliver(unittest.TestCase):
             self.assertIn(text, entry["error"])
         closed.close()
 
+    def test_silence_on_a_connection_that_was_kept(self):
+        r, d = self.receiver(), self.driver(backoff=(60,), timeout_ms=800)
+        d.create(self.url(r, "status/404"))
+        d.wait_entry(lambda e: e["tries"] == 1)
+        d.create(self.url(r, "hang"))
+        entry = d.wait_entries(2, lambda e: e["tries"] == 1)[1]
+        self.assertEqual(entry["error"], "no answer within 0.8 s")
+
     def test_endless_answers_are_cut(self):
         r, d = self.receiver(), self.driver(timeout_ms=20000)
         for n, path in enumerate(("flood", "heads"), 1):
